@@ -1,0 +1,1 @@
+"""What every WaveCom service is built from."""

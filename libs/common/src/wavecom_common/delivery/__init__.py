@@ -1,0 +1,1 @@
+"""The one delivery loop that every sender runs."""

@@ -1,0 +1,1 @@
+"""Events, their wire form, and the names of everything on the broker."""

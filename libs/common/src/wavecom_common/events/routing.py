@@ -1,0 +1,49 @@
+"""Every name on the broker: exchanges, queues and routing keys. Nothing else spells one out."""
+
+from typing import Final
+
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.events import types
+
+EVENTS_EXCHANGE: Final = "wavecom.events"
+DEAD_EXCHANGE: Final = "wavecom.dead"
+DISPATCHER_QUEUE: Final = "dispatcher.requested"
+PROJECTOR_QUEUE: Final = "status-projector.events"
+
+# What follows "notification." in the routing key of an event type.
+_STEMS: Final = {
+    types.REQUESTED: "requested",
+    types.DISPATCHED: "dispatched",
+    types.STARTED: "started",
+    types.SENT: "sent",
+    types.RETRY_SCHEDULED: "retrying",
+    types.FAILED: "failed",
+    types.OUTCOME_UNKNOWN: "unknown",
+}
+_BY_PRIORITY: Final = frozenset({types.REQUESTED, types.DISPATCHED})
+
+
+def routing_key(event: Event) -> str:
+    """`notification.<what>.<channel>`, with the priority behind it where queues are kept apart by priority.
+
+    Raises:
+        KeyError: the event's type is not one of ours; we only publish what we know.
+    """
+    key = f"notification.{_STEMS[event.type]}.{event.channel}"
+    return f"{key}.{event.priority}" if event.type in _BY_PRIORITY else key
+
+
+def sender_queue(channel: str, priority: str) -> str:
+    """The queue a channel's sender reads for one priority."""
+    return f"{channel}-sender.{priority}"
+
+
+def retry_name(delay_ms: int) -> str:
+    """The exchange and the queue in which the broker holds a message for `delay_ms`."""
+    return f"wavecom.retry.{delay_ms // 1000}s" if delay_ms % 1000 == 0 else f"wavecom.retry.{delay_ms}ms"
+
+
+def dead_queue(queue: str) -> str:
+    """Where messages of `queue` go that can't be handled."""
+    return f"{queue}.dead"

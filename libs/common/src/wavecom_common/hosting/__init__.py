@@ -1,0 +1,1 @@
+"""How a process starts, says how it is, drains and stops."""

@@ -1,0 +1,1 @@
+"""Pure things everything else may use: errors, ids, time, backoff, batching."""

@@ -1,0 +1,38 @@
+"""What can go wrong, as one tree.
+
+WavecomError
+├── ConfigurationError     a setting is missing or wrong; the process ends with one line that names it
+├── Undecodable            bytes that are not an EventBatch; never retried, dead-lettered
+├── Unroutable             no queue is bound where one must be; retried until somebody applies the topology
+├── Unavailable            the broker or the database cannot be reached now; retryable
+│   └── Overloaded         a bounded buffer or queue is full; retryable after a while
+└── Draining               the process is stopping; what was not started is left to the broker
+"""
+
+
+class WavecomError(Exception):
+    """The root of every error WaveCom raises on purpose."""
+
+
+class ConfigurationError(WavecomError):
+    """A setting is missing or wrong. Not retryable."""
+
+
+class Undecodable(WavecomError):
+    """A message body is not what its content type says. Not retryable."""
+
+
+class Unroutable(WavecomError):
+    """The broker returned a message because no queue is bound to its routing key. Retryable once the topology is applied."""
+
+
+class Unavailable(WavecomError):
+    """The broker or the database cannot be reached or did not answer in time. Retryable; what it did is unknown."""
+
+
+class Overloaded(Unavailable):
+    """A bounded buffer or queue is full. Retryable after a while; nothing was done."""
+
+
+class Draining(WavecomError):
+    """The process is stopping and takes no new work. The broker gives the work to another process."""

@@ -1,0 +1,1 @@
+"""Event and query schemas, with the code generated from them."""

@@ -1,0 +1,1 @@
+"""Stateless routing of requested notifications to the sender of their channel."""

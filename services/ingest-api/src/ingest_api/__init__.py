@@ -1,0 +1,1 @@
+"""The public REST edge: validates, assigns the id, emits NotificationRequested."""

@@ -1,0 +1,1 @@
+"""Delivers sms notifications."""

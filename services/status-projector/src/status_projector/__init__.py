@@ -1,0 +1,1 @@
+"""The event store, the status read model, and the queries on them."""
