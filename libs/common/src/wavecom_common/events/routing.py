@@ -39,6 +39,11 @@ def sender_queue(channel: str, priority: str) -> str:
     return f"{channel}-sender.{priority}"
 
 
+def direct_key(queue: str) -> str:
+    """The routing key that reaches this queue and no other: for what it alone has to see again."""
+    return f"queue.{queue}"
+
+
 def retry_name(delay_ms: int) -> str:
     """The exchange and the queue in which the broker holds a message for `delay_ms`."""
     return f"wavecom.retry.{delay_ms // 1000}s" if delay_ms % 1000 == 0 else f"wavecom.retry.{delay_ms}ms"

@@ -17,6 +17,8 @@ OUTCOME_UNKNOWN: Final = "DeliveryOutcomeUnknown"
 
 EVENT_TYPES: Final = (REQUESTED, DISPATCHED, STARTED, SENT, RETRY_SCHEDULED, FAILED, OUTCOME_UNKNOWN)
 TERMINAL_TYPES: Final = frozenset({SENT, FAILED})
+# Events that somebody has to act on, so that the notification goes on.
+WORK_TYPES: Final = frozenset({REQUESTED, DISPATCHED})
 
 # Why a notification ended as failed.
 PERMANENT: Final = "permanent"

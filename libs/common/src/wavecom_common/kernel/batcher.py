@@ -56,7 +56,7 @@ class Batcher(Generic[Item, Result]):
         return await self._enqueue(item)
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result]:
-        """Hand in several items and wait for all of their results; raises the first item's error, if any, when all are settled."""
+        """Hand in several items and wait until all are settled; the first error among them, if any, is raised."""
         results = await asyncio.gather(*[self._enqueue(item) for item in items], return_exceptions=True)
         settled: list[Result] = []
         for result in results:
@@ -71,13 +71,18 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._pending.append((item, future))
-        if self._timer is None:
-            # A quiet moment ends: callers of this same turn of the loop still come along.
-            due_s = max(loop.time(), self._last_start_s + self._linger_s)
-            self._timer = loop.call_at(due_s, self._start_due)
-        elif len(self._pending) == self._max_items:
-            self._start_due()
+        if len(self._tasks) < self._max_in_flight:
+            self._arm()
         return future
+
+    def _arm(self) -> None:
+        """See to it that a batch starts: now when one is full, else when the linger is over."""
+        if len(self._pending) >= self._max_items:
+            self._start_due()
+        elif self._timer is None:
+            # After a quiet moment that is at once, but callers of this same turn of the loop still come along.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._last_start_s + self._linger_s), self._start_due)
 
     def _start_due(self) -> None:
         if self._timer is not None:
@@ -85,18 +90,27 @@ class Batcher(Generic[Item, Result]):
             self._timer = None
         loop = asyncio.get_running_loop()
         while self._pending and len(self._tasks) < self._max_in_flight:
-            batch = [self._pending.popleft() for _ in range(min(self._max_items, len(self._pending)))]
+            batch = self._take()
+            if not batch:
+                break
             self._last_start_s = loop.time()
             task = loop.create_task(self._run(batch))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._pending and len(batch) < self._max_items:
+            item, future = self._pending.popleft()
+            # A caller that gave up waiting has told its own caller that nothing is promised: leave its item out.
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._pending and self._timer is None:
-            loop = asyncio.get_running_loop()
-            due_s = loop.time() if len(self._pending) >= self._max_items else self._last_start_s + self._linger_s
-            self._timer = loop.call_at(due_s, self._start_due)
+        if self._pending:
+            self._arm()
 
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:

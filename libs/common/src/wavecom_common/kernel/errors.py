@@ -3,6 +3,7 @@
 WavecomError
 ├── ConfigurationError     a setting is missing or wrong; the process ends with one line that names it
 ├── Undecodable            bytes that are not an EventBatch; never retried, dead-lettered
+├── Unstorable             a value the database will never take; never retried, dead-lettered
 ├── Unroutable             no queue is bound where one must be; retried until somebody applies the topology
 ├── Unavailable            the broker or the database cannot be reached now; retryable
 │   └── Overloaded         a bounded buffer or queue is full; retryable after a while
@@ -22,8 +23,12 @@ class Undecodable(WavecomError):
     """A message body is not what its content type says. Not retryable."""
 
 
+class Unstorable(WavecomError):
+    """The database will not take a value, such as metadata nested too deeply. Not retryable."""
+
+
 class Unroutable(WavecomError):
-    """The broker returned a message because no queue is bound to its routing key. Retryable once the topology is applied."""
+    """The broker returned a message: no queue is bound to its routing key. Retryable once the topology is applied."""
 
 
 class Unavailable(WavecomError):

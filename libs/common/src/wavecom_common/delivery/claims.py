@@ -1,0 +1,57 @@
+"""Who may call the provider for an attempt: the decision, apart from where claims are kept.
+
+A claim is made before the call and holds a lease that its owner renews while it works. What a message for an attempt
+finds decides what its sender does; see `decide`.
+"""
+
+from dataclasses import dataclass
+
+from wavecom_common.delivery.port import DeliveryOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the ledger holds of an attempt."""
+
+    owner: str
+    lease_until_ms: int
+    # Set once the provider answered, with the time of its answer.
+    outcome: DeliveryOutcome | None = None
+    ended_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The attempt is ours, and nobody tried before: call the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Somebody claimed it and died before the outcome was stored: the effect is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The outcome is stored: publish it again, do not call."""
+
+    outcome: DeliveryOutcome
+    ended_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Somebody is at it: look again later. Never drop it, for the owner may have died with its message."""
+
+
+Decision = Call | Resume | Repeat | LookAgain
+
+
+def decide(found: Claim | None, now_ms: int) -> Decision:
+    """What to do about an attempt, given the claim that was there before ours (None: ours is the first)."""
+    if found is None:
+        return Call()
+    if found.outcome is not None:
+        return Repeat(found.outcome, found.ended_at_ms)
+    if found.lease_until_ms > now_ms:
+        return LookAgain()
+    return Resume()

@@ -1,0 +1,110 @@
+"""The life of a process: start the parts, say how they are, drain them on a signal, end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from wavecom_common.hosting.admin import admin_app
+from wavecom_common.hosting.http import HttpServer
+from wavecom_common.hosting.part import Part
+from wavecom_common.hosting.settings import AnySettings, Settings
+from wavecom_common.kernel.errors import ConfigurationError
+from wavecom_common.kernel.tasks import VITAL
+from wavecom_common.telemetry import logs, metrics, tracing
+from wavecom_common.telemetry.logs import get_logger
+
+_log = get_logger()
+
+# Exit statuses, as sysexits.h has them.
+EX_OK = 0
+EX_CONFIG = 78
+
+
+def main(name: str, settings_type: type[AnySettings], build: Callable[[AnySettings], Sequence[Part]]) -> None:
+    """Run the process `name` until SIGTERM or SIGINT, then exit: 0; 78 for a wrong setting; 1 when a vital task died.
+
+    `build` makes the parts, inside the running event loop, without starting them.
+    """
+    try:
+        settings = settings_type.load()
+        logs.setup(name, settings.log_level)
+        metrics.setup(name)
+        tracer = tracing.setup(name)
+        with _pid_file(settings.pid_file):
+            uvloop.run(run(name, settings, build))
+        if tracer is not None:
+            tracer.shutdown()
+    except ConfigurationError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(EX_CONFIG)
+
+
+async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], Sequence[Part]]) -> None:
+    """Start the parts in order, wait for a signal, drain and close them in reverse order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    deaths: list[str] = []
+
+    def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if VITAL in context:
+            deaths.append(context[VITAL])
+            stop.set()
+        _log.error("loop_error", message=context["message"], exc_info=context.get("exception"))
+
+    loop.set_exception_handler(on_loop_error)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    parts = build(settings)
+
+    def reasons() -> list[str]:
+        if stop.is_set():
+            return ["stopping"]
+        return [reason for part in parts if (reason := part.ready()) is not None]
+
+    admin = HttpServer(admin_app(reasons), name="admin", host=settings.admin_host, port=settings.admin_port)
+    begun: list[Part] = []
+    try:
+        for part in [admin, *parts]:
+            begun.append(part)
+            await part.start()
+        _log.info("started", process=name, pid=os.getpid())
+        await stop.wait()
+        _log.info("stopping", process=name)
+        await _drain(begun, settings)
+    finally:
+        for part in reversed(begun):
+            await part.close()
+        _log.info("stopped", process=name)
+    if deaths:
+        raise SystemExit(f"{name}: {deaths[0]} died; see the log")
+
+
+async def _drain(parts: Sequence[Part], settings: Settings) -> None:
+    try:
+        async with asyncio.timeout(settings.drain_timeout_s):
+            for part in reversed(parts[1:]):
+                await part.drain()
+    except TimeoutError:
+        _log.warning("drain_cut_short", after_s=settings.drain_timeout_s)
+
+
+@contextmanager
+def _pid_file(path: str | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    file = Path(path)
+    file.write_text(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        # A successor may have written its own already.
+        if file.exists() and file.read_text().strip() == str(os.getpid()):
+            file.unlink()

@@ -1,0 +1,23 @@
+"""Tasks a process can't do without."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+# The key under which the loop's exception handler finds the name of a vital task that died.
+VITAL: Final = "vital_task"
+
+
+def spawn_vital(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run `work` as a task whose unexpected death the loop's exception handler is told of, so the process can stop."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    task.add_done_callback(_tell_of_death)
+    return task
+
+
+def _tell_of_death(task: asyncio.Task[None]) -> None:
+    if task.cancelled() or task.exception() is None:
+        return
+    task.get_loop().call_exception_handler(
+        {"message": f"{task.get_name()} died", "exception": task.exception(), VITAL: task.get_name()}
+    )

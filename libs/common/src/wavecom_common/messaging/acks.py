@@ -1,0 +1,51 @@
+"""Acknowledgements of one channel, written together: one frame for a run of finished messages.
+
+An ack only says what we no longer need; it may be lost with the link, and then the message comes again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+LINGER_S: Final = 0.005
+
+AckWriter = Callable[[int, bool], Awaitable[None]]
+
+
+class Acks:
+    """Knows which delivery tags of a channel are outstanding and acknowledges those that are finished.
+
+    `write(tag, multiple)` sends one basic.ack. Tags start at 1 and rise by one, as AMQP 0-9-1 says.
+    """
+
+    def __init__(self, write: AckWriter) -> None:
+        self._write = write
+        self._outstanding: dict[int, None] = {}
+        self._finished: list[int] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def delivered(self, tag: int) -> None:
+        """A message came in."""
+        self._outstanding[tag] = None
+
+    def finish(self, tag: int) -> None:
+        """The message is dealt with; its ack follows within a few milliseconds."""
+        del self._outstanding[tag]
+        self._finished.append(tag)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._start_flush)
+
+    async def flush(self) -> None:
+        """Write what is finished now."""
+        finished, self._finished = sorted(self._finished), []
+        lowest_outstanding = next(iter(self._outstanding), None)
+        below = [tag for tag in finished if lowest_outstanding is None or tag < lowest_outstanding]
+        if below:
+            await self._write(below[-1], True)
+        for tag in finished[len(below) :]:
+            await self._write(tag, False)
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        self._flushing = asyncio.get_running_loop().create_task(self.flush())

@@ -1,0 +1,98 @@
+"""One connection to the broker that is opened again whenever it is lost.
+
+aio-pika's robust connection restores each object it has seen; we open a fresh session instead, because a session that
+is built in one place can't be restored half. Its errors, of five families, become one: `Unavailable`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError
+
+from wavecom_common.kernel.backoff import reconnect_delays_s
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.telemetry.logs import get_logger
+
+CONNECT_TIMEOUT_S: Final = 10.0
+# A dead peer is noticed after three of these; what waits on it has time-outs of its own.
+HEARTBEAT_S: Final = 10
+# A session that lived this long ended a healthy time: the next wait starts small again.
+_HEALTHY_AFTER_S: Final = 10.0
+
+_log = get_logger()
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Raise what the client library throws at a lost or silent link as `Unavailable`.
+
+    That includes a `CancelledError` nobody asked for: aiormq cancels what waits on a link it gives up.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unavailable("the broker's link was given up") from error
+    except (AMQPError, ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+        raise Unavailable(f"the broker cannot be reached: {type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
+    """A plain connection, closed at the end; `name` is shown in the broker's management.
+
+    Raises:
+        Unavailable: no connection within ten seconds.
+    """
+    with broker_errors():
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            connection = await aio_pika.connect(url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name})
+    try:
+        yield connection
+    finally:
+        try:
+            with broker_errors():
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await connection.close()
+        except Unavailable:
+            _log.debug("connection_was_gone", connection=name)
+
+
+async def lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
+    """Return when the connection or the channel is closed, by whichever side."""
+    closings = [asyncio.ensure_future(connection.closed()), asyncio.ensure_future(channel.closed())]
+    try:
+        await asyncio.wait(closings, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for closing in closings:
+            closing.cancel()
+
+
+async def keep_session(
+    url: str, name: str, session: Callable[[AbstractConnection], Awaitable[None]], stop: asyncio.Event
+) -> None:
+    """Run `session(connection)` until `stop` is set: when it returns or the link is lost, connect and run it again.
+
+    Waits between tries grow to five seconds. An error that is not the link's ends it.
+    """
+    loop = asyncio.get_running_loop()
+    delays_s = reconnect_delays_s()
+    while not stop.is_set():
+        started_s = loop.time()
+        try:
+            async with connected(url, name) as connection:
+                with broker_errors():
+                    await session(connection)
+        except Unavailable as error:
+            _log.warning("broker_unavailable", connection=name, error=str(error))
+        if loop.time() - started_s > _HEALTHY_AFTER_S:
+            delays_s = reconnect_delays_s()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(next(delays_s)):
+                await stop.wait()

@@ -1,0 +1,168 @@
+"""Consuming queues so that a message is acknowledged only when every event in it is dealt with.
+
+The client library's callback only starts a task of ours: the library cancels its own callbacks when a link is lost,
+and a provider call must not end half-way. Whatever is not acknowledged the broker gives out again.
+Source: https://www.rabbitmq.com/docs/consumers, https://www.rabbitmq.com/docs/confirms
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.messaging.acks import Acks, AckWriter
+from wavecom_common.messaging.connection import broker_errors, keep_session, lost
+from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.messaging.incoming import Handler
+from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
+from wavecom_common.messaging.settlement import FAILURES_HEADER, Settlement
+from wavecom_common.messaging.topology import message_counts
+from wavecom_common.telemetry import metrics
+from wavecom_common.telemetry.logs import get_logger
+
+_log = get_logger()
+
+
+class Consumer:
+    """Reads queues and has every message handled, many at a time; a part of a process.
+
+    Guarantee: every event is handled at least once, in no order. At most `prefetch` messages of each queue are held.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        queues: Sequence[str],
+        prefetch: int,
+        handler: Handler,
+        publisher: EventPublisher,
+        retry_delay_ms: int,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._url = url
+        self._name = f"{name} consumer"
+        self._queues = queues
+        self._prefetch = prefetch
+        self._draining = asyncio.Event()
+        self._handling = Handling(
+            handler, Settlement(publisher, clock), retry_delay_ms=retry_delay_ms, draining=self._draining
+        )
+        self._processing: set[asyncio.Task[None]] = set()
+        self._consuming = False
+        self._missing: list[str] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect and consume; `ready()` tells when it is done."""
+        self._task = spawn_vital(keep_session(self._url, self._name, self._session, self._draining), self._name)
+
+    def ready(self) -> str | None:
+        """None, or why nothing is consumed now."""
+        if self._missing:
+            return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
+        return None if self._consuming else "not consuming"
+
+    async def drain(self) -> None:
+        """Take no new messages, and return when those begun are dealt with or left to the broker."""
+        self._draining.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        await self._processed()
+
+    async def close(self) -> None:
+        """Close the link; the broker gives out again what is not acknowledged."""
+        tasks = [*self._processing, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _session(self, connection: AbstractConnection) -> None:
+        await self._observe(connection)
+        if self._missing:
+            _log.error("queues_missing", queues=self._missing)
+            return
+        channel = await connection.channel()
+        await channel.set_qos(self._prefetch)
+        acks = Acks(await _ack_writer(channel))
+        ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._draining.wait())]
+        try:
+            tags = [await self._consume(channel, queue, acks) for queue in self._queues]
+            self._consuming = True
+            _log.info("consuming", queues=list(self._queues))
+            while not (await asyncio.wait(ends, timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
+                await self._observe(connection)
+            if not ends[0].done():
+                await self._stop(channel, tags, acks)
+        finally:
+            self._consuming = False
+            for end in ends:
+                end.cancel()
+
+    async def _stop(self, channel: AbstractChannel, tags: Sequence[str], acks: Acks) -> None:
+        self._consuming = False
+        for queue, tag in zip(self._queues, tags, strict=True):
+            await (await channel.get_queue(queue, ensure=False)).cancel(tag)
+        await self._processed()
+        await acks.flush()
+
+    async def _processed(self) -> None:
+        if self._processing:
+            await asyncio.wait(self._processing)
+
+    async def _consume(self, channel: AbstractChannel, name: str, acks: Acks) -> str:
+        async def on_message(message: AbstractIncomingMessage) -> None:
+            assert message.delivery_tag is not None
+            acks.delivered(message.delivery_tag)
+            if not self._draining.is_set():
+                task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag))
+                self._processing.add(task)
+                task.add_done_callback(self._processing.discard)
+
+        queue = await channel.declare_queue(name, passive=True)
+        return await queue.consume(on_message)
+
+    async def _process(self, raw: Raw, acks: Acks, tag: int) -> None:
+        if await self._handling.process(raw):
+            acks.finish(tag)
+
+    async def _observe(self, connection: AbstractConnection) -> None:
+        async with asyncio.timeout(CHECK_INTERVAL_S):
+            counts = await message_counts(connection, self._queues)
+        self._missing = [queue for queue, count in counts.items() if count is None]
+        for queue, count in counts.items():
+            metrics.QUEUE_DEPTH.set(count or 0, {"queue": queue})
+
+
+async def _ack_writer(channel: AbstractChannel) -> AckWriter:
+    underlay = await channel.get_underlay_channel()
+
+    async def write(tag: int, multiple: bool) -> None:
+        try:
+            with broker_errors():
+                await underlay.basic_ack(tag, multiple=multiple)
+        except Unavailable:
+            # The link is gone, and the broker gives the message out again.
+            _log.debug("ack_lost", tag=tag)
+
+    return write
+
+
+def _raw(queue: str, message: AbstractIncomingMessage) -> Raw:
+    return Raw(
+        queue=queue,
+        message_id=message.message_id or "",
+        body=message.body,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        redeliveries=_count(message.headers.get("x-delivery-count")),
+        failures=_count(message.headers.get(FAILURES_HEADER)),
+    )
+
+
+def _count(header: object) -> int:
+    return header if isinstance(header, int) else 0

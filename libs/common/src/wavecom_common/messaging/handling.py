@@ -1,0 +1,128 @@
+"""From a message's bytes to the moment it may be acknowledged."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from opentelemetry.trace import Span
+
+from wavecom_common.events import codec
+from wavecom_common.kernel.backoff import reconnect_delays_s
+from wavecom_common.kernel.errors import Draining, Undecodable, WavecomError
+from wavecom_common.messaging.incoming import Handler, Incoming
+from wavecom_common.messaging.outcome import DeadLetter, Outcome, after_failure
+from wavecom_common.messaging.settlement import Settlement
+from wavecom_common.telemetry import spans
+from wavecom_common.telemetry.logs import get_logger
+
+# How often a message may come back before it is taken for one that kills its handler.
+MAX_REDELIVERIES: Final = 20
+# How often an event may make its handler raise.
+MAX_FAILURES: Final = 3
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A message as it came."""
+
+    queue: str
+    message_id: str
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    redeliveries: int
+    failures: int
+
+
+class Handling:
+    """Decodes a message, has its events handled, and sees to those that could not be.
+
+    What time heals (`Unavailable` and our other errors) is waited for in place: the message stays unacknowledged, and
+    the prefetch bounds how many do. Any other exception counts against the one event that causes it; the others of
+    its message go their way.
+    """
+
+    def __init__(
+        self, handler: Handler, settlement: Settlement, *, retry_delay_ms: int, draining: asyncio.Event
+    ) -> None:
+        self._handler = handler
+        self._settlement = settlement
+        self._retry_delay_ms = retry_delay_ms
+        self._draining = draining
+
+    async def process(self, raw: Raw) -> bool:
+        """True when the message is dealt with and may be acknowledged; False when it is left to the broker."""
+        try:
+            events = codec.decode(raw.body, content_type=raw.content_type, content_encoding=raw.content_encoding)
+        except Undecodable as error:
+            reason = f"undecodable: {error}"
+            return await self._until_done(raw, lambda: self._dead_letter(raw, reason))
+        incoming = Incoming(raw.queue, raw.message_id, events, self._draining, raw.redeliveries, raw.failures)
+        open_spans = _open_spans(incoming)
+        try:
+            return await self._until_done(raw, lambda: self._handle(incoming))
+        finally:
+            for span in open_spans:
+                spans.end(span)
+
+    async def _handle(self, incoming: Incoming) -> None:
+        outcomes = await self._outcomes(incoming)
+        await self._settlement.settle(incoming.queue, incoming.events, outcomes, incoming.failures)
+
+    async def _outcomes(self, incoming: Incoming) -> Sequence[Outcome]:
+        if incoming.redeliveries > MAX_REDELIVERIES:
+            reason = f"given out {incoming.redeliveries} times and never finished"
+            return [DeadLetter(reason) for _ in incoming.events]
+        try:
+            return await self._handler(incoming)
+        except WavecomError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends in an outcome
+            if len(incoming.events) > 1:
+                alone = [self._outcomes(replace(incoming, events=[event])) for event in incoming.events]
+                return [outcome for [outcome] in await asyncio.gather(*alone)]
+            _log.exception("handler_failed", queue=incoming.queue, event_id=incoming.events[0].event_id)
+            return [
+                after_failure(error, incoming.failures + 1, most_failures=MAX_FAILURES, delay_ms=self._retry_delay_ms)
+            ]
+
+    async def _dead_letter(self, raw: Raw, reason: str) -> None:
+        await self._settlement.dead_letter_body(
+            raw.queue,
+            raw.body,
+            content_type=raw.content_type,
+            content_encoding=raw.content_encoding,
+            reason=reason,
+        )
+
+    async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]]) -> bool:
+        """Repeat the step while what it needs is unavailable; False when the process stops meanwhile."""
+        for delay_s in reconnect_delays_s():
+            try:
+                await step()
+            except Draining:
+                return False
+            except WavecomError as error:
+                _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
+            else:
+                return True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._draining.wait()
+            if self._draining.is_set():
+                return False
+        raise AssertionError("the delays are endless")
+
+
+def _open_spans(incoming: Incoming) -> list[Span]:
+    return [
+        spans.start_process(
+            event, queue=incoming.queue, message_id=incoming.message_id, batch_count=len(incoming.events)
+        )
+        for event in incoming.events
+        if spans.sampled(event)
+    ]

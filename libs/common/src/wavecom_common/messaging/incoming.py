@@ -1,0 +1,28 @@
+"""One message from the broker, as a handler sees it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.messaging.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """The events of one message, of one routing key, and how the message came."""
+
+    queue: str
+    message_id: str
+    events: Sequence[Event]
+    # Set when the process is stopping: start nothing new, raise `Draining`.
+    draining: asyncio.Event
+    # How often the broker gave this message out before.
+    redeliveries: int = 0
+    # How often handling its event raised before; only a message of one event has failures.
+    failures: int = 0
+
+
+# Returns one outcome per event, in order.
+Handler = Callable[[Incoming], Awaitable[Sequence[Outcome]]]

@@ -1,0 +1,38 @@
+"""What becomes of one event after it was handled: a value the handler returns and the consumer carries out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """It is dealt with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Handle it again after `delay_ms`, held by the broker."""
+
+    delay_ms: int
+    reason: str
+    # 1 when handling it failed, which is counted against it; 0 when it only came too early.
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """It can't be handled; an operator will look at it. `reason` names why, without content or addresses."""
+
+    reason: str
+
+
+Outcome = Ack | Retry | DeadLetter
+ACK: Final = Ack()
+
+
+def after_failure(error: Exception, failures: int, *, most_failures: int, delay_ms: int) -> Retry | DeadLetter:
+    """What follows when handling an event raised an unexpected error for the `failures`-th time (from 1)."""
+    reason = f"handler failed: {type(error).__name__}"
+    if failures < most_failures:
+        return Retry(delay_ms, reason, failed=1)
+    return DeadLetter(reason)

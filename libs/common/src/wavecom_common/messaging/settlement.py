@@ -1,0 +1,85 @@
+"""Carrying out what was decided about an event that was not simply dealt with."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aio_pika import DeliveryMode, Message
+from pamqp.common import FieldValue
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.events import routing, types
+from wavecom_common.kernel.clock import Clock
+from wavecom_common.kernel.ids import new_message_id
+from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
+from wavecom_common.messaging.publisher import CONFIRM_TIMEOUT_S, EventPublisher
+from wavecom_common.telemetry import metrics
+from wavecom_common.telemetry.logs import get_logger
+
+FAILURES_HEADER: Final = "wavecom-failures"
+REASON_HEADER: Final = "wavecom-reason"
+QUEUE_HEADER: Final = "wavecom-queue"
+DEAD_AT_HEADER: Final = "wavecom-dead-at-ms"
+
+_log = get_logger()
+
+
+class Settlement:
+    """Sends events back to their own queue after a wait, or to its dead-letter queue, and waits for the confirm."""
+
+    def __init__(self, publisher: EventPublisher, clock: Clock) -> None:
+        self._publisher = publisher
+        self._clock = clock
+
+    async def settle(self, queue: str, events: Sequence[Event], outcomes: Sequence[Outcome], failures: int) -> None:
+        """Carry out the outcome of each event; an Ack needs nothing.
+
+        Raises:
+            Unavailable: not confirmed; call again, a repeat does no harm.
+        """
+        for event, outcome in zip(events, outcomes, strict=True):
+            if isinstance(outcome, Retry):
+                await self._retry(queue, event, outcome, failures)
+            elif isinstance(outcome, DeadLetter):
+                await self._dead_letter(queue, event, outcome.reason)
+
+    async def dead_letter_body(
+        self, queue: str, body: bytes, *, content_type: str | None, content_encoding: str | None, reason: str
+    ) -> None:
+        """Put a body that can't be read into the dead-letter queue as it came, with the reason.
+
+        Raises:
+            Unavailable: not confirmed; call again.
+        """
+        message = Message(
+            body,
+            message_id=new_message_id(),
+            content_type=content_type,
+            content_encoding=content_encoding,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            headers=self._dead_headers(queue, reason),
+        )
+        await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
+        metrics.DEAD_LETTERED.add(1, {"queue": queue})
+        _log.error("message_dead_lettered", queue=queue, reason=reason)
+
+    async def _retry(self, queue: str, event: Event, outcome: Retry, failures: int) -> None:
+        headers: dict[str, FieldValue] = {FAILURES_HEADER: failures + outcome.failed}
+        message = self._publisher.message([event], headers)
+        await self._publisher.publish_message(routing.retry_name(outcome.delay_ms), routing.direct_key(queue), message)
+        metrics.HANDLER_RETRIES.add(1, {"queue": queue})
+        _log.warning(
+            "event_retried", queue=queue, event_id=event.event_id, reason=outcome.reason, delay_ms=outcome.delay_ms
+        )
+
+    async def _dead_letter(self, queue: str, event: Event, reason: str) -> None:
+        message = self._publisher.message([event], self._dead_headers(queue, reason))
+        await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
+        if event.type in types.WORK_TYPES:
+            # Nothing else will end this notification: what was to be done for it can't be done.
+            end = types.failed(event, error=reason, reason=types.DEAD_LETTER, now_ms=self._clock.now_ms())
+            await self._publisher.publish([end], timeout_s=CONFIRM_TIMEOUT_S)
+        metrics.DEAD_LETTERED.add(1, {"queue": queue})
+        _log.error("event_dead_lettered", queue=queue, event_id=event.event_id, reason=reason)
+
+    def _dead_headers(self, queue: str, reason: str) -> dict[str, FieldValue]:
+        return {QUEUE_HEADER: queue, REASON_HEADER: reason, DEAD_AT_HEADER: self._clock.now_ms()}

@@ -1,0 +1,120 @@
+"""The exchanges and queues there are, as data, and the one command's way to declare them.
+
+Services never declare: they only look whether what they need is there, so they need no right to configure the broker.
+Source: https://www.rabbitmq.com/docs/quorum-queues
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.messaging.connection import broker_errors, connected
+
+# Beyond it a publish is refused, which the API answers with 503: the last of the back-pressure's levels.
+MAX_LENGTH: Final = 1_000_000
+# The consumer gives up a message long before (consumer.MAX_REDELIVERIES); this one catches what never reaches it. On
+# brokers before 4.3 a restart of a consumer counts as well, so it has to be generous.
+DELIVERY_LIMIT: Final = 100
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable quorum queue: its arguments, and the (exchange, routing key) pairs bound to it."""
+
+    name: str
+    arguments: Mapping[str, str | int]
+    bindings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Durable exchanges by name with their type, and the queues."""
+
+    exchanges: Mapping[str, ExchangeType]
+    queues: Sequence[Queue] = field(default_factory=list)
+
+
+def plan(retry_delays_ms: Sequence[int]) -> Topology:
+    """Everything on the broker, for the given waits before a retry."""
+    work = [
+        _work_queue(routing.DISPATCHER_QUEUE, "notification.requested.#"),
+        _work_queue(routing.PROJECTOR_QUEUE, "notification.#"),
+    ]
+    for channel in CHANNELS:
+        for priority in PRIORITIES:
+            queue = routing.sender_queue(channel, priority)
+            work.append(_work_queue(queue, f"notification.dispatched.{channel}.{priority}"))
+    dead = [_dead_queue(queue.name) for queue in work]
+    retry = [_retry_queue(delay_ms) for delay_ms in retry_delays_ms]
+    exchanges = {routing.EVENTS_EXCHANGE: ExchangeType.TOPIC, routing.DEAD_EXCHANGE: ExchangeType.DIRECT}
+    exchanges |= {queue.name: ExchangeType.FANOUT for queue in retry}
+    return Topology(exchanges, [*dead, *work, *retry])
+
+
+async def apply(url: str, topology: Topology) -> None:
+    """Declare everything; what is there already stays as it is. Safe to repeat.
+
+    Raises:
+        Unavailable: the broker cannot be reached, or something of that name is there with other arguments.
+    """
+    async with connected(url, "wavecom topology apply") as connection:
+        with broker_errors():
+            channel = await connection.channel()
+            for name, kind in topology.exchanges.items():
+                await channel.declare_exchange(name, kind, durable=True)
+            for queue in topology.queues:
+                declared = await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+                for exchange, routing_key in queue.bindings:
+                    await declared.bind(exchange, routing_key)
+
+
+async def message_counts(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, int | None]:
+    """How many messages are ready in each queue; None where there is no such queue."""
+    counts: dict[str, int | None] = {}
+    for name in queues:
+        # A channel for each: asking for a queue that is not there closes the channel.
+        channel = await connection.channel()
+        try:
+            queue = await channel.declare_queue(name, passive=True)
+            counts[name] = queue.declaration_result.message_count
+            await channel.close()
+        except ChannelNotFoundEntity:
+            counts[name] = None
+    return counts
+
+
+def _work_queue(name: str, routing_key: str) -> Queue:
+    arguments = {
+        **_QUORUM,
+        "x-max-length": MAX_LENGTH,
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": routing.DEAD_EXCHANGE,
+        "x-dead-letter-routing-key": name,
+    }
+    bindings = ((routing.EVENTS_EXCHANGE, routing_key), (routing.EVENTS_EXCHANGE, routing.direct_key(name)))
+    return Queue(name, arguments, bindings)
+
+
+def _retry_queue(delay_ms: int) -> Queue:
+    name = routing.retry_name(delay_ms)
+    # No dead-letter routing key: the message goes back under the one it came with.
+    arguments = {**_QUORUM, "x-message-ttl": delay_ms, "x-dead-letter-exchange": routing.EVENTS_EXCHANGE}
+    return Queue(name, arguments, ((name, ""),))
+
+
+def _dead_queue(queue: str) -> Queue:
+    return Queue(routing.dead_queue(queue), {"x-queue-type": "quorum"}, ((routing.DEAD_EXCHANGE, queue),))
+
+
+# At-least-once dead-lettering needs reject-publish: with the default overflow it silently becomes at-most-once.
+_QUORUM: Final[Mapping[str, str | int]] = {
+    "x-queue-type": "quorum",
+    "x-overflow": "reject-publish",
+    "x-dead-letter-strategy": "at-least-once",
+}

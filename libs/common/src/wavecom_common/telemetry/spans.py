@@ -1,0 +1,155 @@
+"""The spans of a notification's way, carried from process to process inside its events.
+
+An event's `traceparent` is the context of what caused it. Whoever takes the event opens a span below it and puts that
+span's context into the event, so what follows from the event follows from the span: no context variable has to
+survive a batch. An event whose trace is not sampled passes through all of this untouched, for the price of looking at
+two characters.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.telemetry import attributes
+
+MAX_LINKS: Final = 128  # the SDK drops what is beyond
+
+_tracer = trace.get_tracer("wavecom")
+_propagator = TraceContextTextMapPropagator()
+
+
+def sampled(event: Event) -> bool:
+    """Whether the event belongs to a trace that is being recorded (bit 0 of the W3C trace flags)."""
+    flags = event.traceparent[53:55]
+    return flags != "" and flags != "00" and int(flags, 16) & 1 == 1
+
+
+def context_of(event: Event) -> Context:
+    """The trace context the event carries; an empty one when it carries none."""
+    return _propagator.extract({"traceparent": event.traceparent, "tracestate": event.tracestate}, context=Context())
+
+
+def current_carrier() -> tuple[str, str]:
+    """The traceparent and tracestate of the current span; empty when there is none."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent", ""), carrier.get("tracestate", "")
+
+
+def carry(span: Span, event: Event) -> None:
+    """Make `span` the cause of what follows from `event`."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, trace.set_span_in_context(span, Context()))
+    event.traceparent = carrier.get("traceparent", event.traceparent)
+    event.tracestate = carrier.get("tracestate", "")
+
+
+def start_publish(event: Event, *, exchange: str, routing_key: str) -> Span:
+    """A producer span below the event's cause; the caller ends it when the broker confirmed. For sampled events."""
+    span = _tracer.start_span(
+        f"publish {exchange}",
+        context_of(event),
+        SpanKind.PRODUCER,
+        {
+            **_common(event),
+            attributes.MESSAGING_SYSTEM: "rabbitmq",
+            attributes.MESSAGING_OPERATION_NAME: "publish",
+            attributes.MESSAGING_OPERATION_TYPE: "send",
+            attributes.MESSAGING_DESTINATION_NAME: f"{exchange}:{routing_key}",
+            attributes.MESSAGING_ROUTING_KEY: routing_key,
+        },
+    )
+    _adopt(span, event)
+    return span
+
+
+def start_process(event: Event, *, queue: str, message_id: str, batch_count: int) -> Span:
+    """A consumer span below and linked to the event's publish span; the caller ends it. For sampled events."""
+    cause = context_of(event)
+    common = _common(event)
+    if batch_count > 1:
+        common[attributes.MESSAGING_BATCH_COUNT] = batch_count
+    span = _tracer.start_span(
+        f"process {queue}",
+        cause,
+        SpanKind.CONSUMER,
+        {
+            **common,
+            attributes.MESSAGING_SYSTEM: "rabbitmq",
+            attributes.MESSAGING_OPERATION_NAME: "process",
+            attributes.MESSAGING_OPERATION_TYPE: "process",
+            attributes.MESSAGING_DESTINATION_NAME: queue,
+            attributes.MESSAGING_MESSAGE_ID: message_id,
+        },
+        [Link(trace.get_current_span(cause).get_span_context())],
+    )
+    _adopt(span, event)
+    return span
+
+
+@contextmanager
+def provider_call(event: Event, provider: str) -> Iterator[Span]:
+    """The span around one call of a provider, current meanwhile; one that records nothing for an unsampled event."""
+    if not sampled(event):
+        yield trace.INVALID_SPAN
+        return
+    attributes_ = {**_common(event), attributes.PROVIDER: provider}
+    with _tracer.start_as_current_span(f"deliver {provider}", context_of(event), SpanKind.CLIENT, attributes_) as span:
+        yield span
+
+
+@contextmanager
+def batch_write(name: str, events: Sequence[Event]) -> Iterator[None]:
+    """The span around a write for many events, current meanwhile, so that the database's spans are below it.
+
+    When all sampled events belong to one trace it is a child there; else it is a trace of its own, linked to theirs.
+    With no sampled event there is no span, and an unsampled context keeps the database's own from starting a trace.
+    """
+    traced = [event for event in events if sampled(event)]
+    causes = [trace.get_current_span(context_of(event)).get_span_context() for event in traced]
+    if not causes:
+        with trace.use_span(trace.NonRecordingSpan(_UNSAMPLED)):
+            yield
+        return
+    one_trace = len({cause.trace_id for cause in causes}) == 1
+    with _tracer.start_as_current_span(
+        name,
+        context_of(traced[0]) if one_trace else Context(),
+        SpanKind.INTERNAL,
+        {attributes.EVENT_COUNT: len(events)},
+        [Link(cause) for cause in causes[:MAX_LINKS]],
+    ):
+        yield
+
+
+def end(span: Span, error: BaseException | None = None) -> None:
+    """End a span, as failed when there was an error. Only the error's type is told: its text may hold an address."""
+    if error is not None:
+        span.set_attribute(attributes.ERROR_TYPE, type(error).__qualname__)
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()
+
+
+_UNSAMPLED: Final = trace.SpanContext(trace_id=1, span_id=1, is_remote=False)
+
+
+def _adopt(span: Span, event: Event) -> None:
+    # Without a tracer provider in this process the span records nothing; then the event's own context stays.
+    if span.is_recording():
+        carry(span, event)
+
+
+def _common(event: Event) -> dict[str, str | int]:
+    return {
+        attributes.NOTIFICATION_ID: event.notification_id,
+        attributes.EVENT_TYPE: event.type,
+        attributes.CHANNEL: event.channel,
+        attributes.PRIORITY: event.priority,
+        attributes.ATTEMPT: event.attempt,
+    }

@@ -1,0 +1,56 @@
+"""Whether and how this process traces. Configured by the standard OTEL_* variables; off when no endpoint is named.
+
+Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+"""
+
+import os
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from wavecom_common.kernel.errors import ConfigurationError
+
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def wanted() -> bool:
+    """Whether the environment names a place to send spans to."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    return any(os.environ.get(name) for name in _ENDPOINTS)
+
+
+def setup(service: str) -> TracerProvider | None:
+    """Start tracing for this process, if wanted. The caller shuts the provider down, which flushes it.
+
+    The sampler is the SDK's: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG, by default parent-based always on.
+
+    Raises:
+        ConfigurationError: OTEL_EXPORTER_OTLP_PROTOCOL is neither grpc nor http/protobuf.
+    """
+    if not wanted():
+        return None
+    name = os.environ.get("OTEL_SERVICE_NAME", service)
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "service.namespace": "wavecom"}))
+    provider.add_span_processor(BatchSpanProcessor(_exporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def _exporter() -> SpanExporter:
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"
+    )
+    # Imported late: each exporter costs memory and start-up time that a process without tracing should not pay.
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter()
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+        return HttpExporter()
+    raise ConfigurationError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; use grpc or http/protobuf")
