@@ -1,0 +1,92 @@
+"""The connection to the database, and the only place that makes a driver client."""
+
+import asyncio
+from typing import Final
+
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import ConfigurationError, Unavailable
+from wavecom_common.storage import tracing
+from wavecom_common.storage.driver import Client, Collection, PyMongoError, operation_timeout
+from wavecom_common.storage.errors import database_errors
+
+SERVER_SELECTION_TIMEOUT_S: Final = 5.0
+PING_INTERVAL_S: Final = 2.0
+PING_TIMEOUT_S: Final = 3.0
+
+
+class Database:
+    """One database, for the life of a process (a Part).
+
+    Writes are acknowledged by a majority, from the journal: without either, thousands of acknowledged writes are lost
+    when a server is killed. Each operation is retried by the driver until `operation_timeout_s` is over. Dates come
+    and go as milliseconds (`DatetimeMS`).
+    """
+
+    def __init__(self, url: str, name: str, *, operation_timeout_s: float = 10.0, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Prepare the client; nothing is connected yet.
+
+        Raises:
+            ConfigurationError: the URL is not one of MongoDB's.
+        """
+        try:
+            self._client: Client = Client(
+                url,
+                appname="wavecom",
+                w="majority",
+                journal=True,
+                retryWrites=True,
+                retryReads=True,
+                serverSelectionTimeoutMS=int(SERVER_SELECTION_TIMEOUT_S * 1000),
+                timeoutMS=int(operation_timeout_s * 1000),
+                datetime_conversion="DATETIME_MS",
+                event_listeners=tracing.command_listeners(),
+            )
+        except (PyMongoError, ValueError) as error:
+            # The driver's text may repeat the URL, and with it a password.
+            raise ConfigurationError(f"WAVECOM_MONGODB_URL is wrong: {type(error).__name__}") from None
+        self._database = self._client[name]
+        self._clock = clock
+        self._unready: str | None = "database: not reached yet"
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return self._database.name
+
+    def collection(self, name: str) -> Collection:
+        """A collection of this database; calls on it belong inside `database_errors()`."""
+        return self._database[name]
+
+    async def start(self) -> None:
+        """Begin to watch the server. Does not wait for it: a process may start before its database."""
+        self._watcher = asyncio.create_task(self._watch(), name="database watch")
+
+    def ready(self) -> str | None:
+        """None while a primary answers, else the reason; a few seconds old at most."""
+        if self._watcher is None or self._watcher.done():
+            return "database: not watched"
+        return self._unready
+
+    async def drain(self) -> None:
+        """Nothing to do: callers wait for their own operations."""
+
+    async def close(self) -> None:
+        """End the connections."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        self._client.close()
+
+    async def _watch(self) -> None:
+        while True:
+            self._unready = await self._ask()
+            await self._clock.sleep(PING_INTERVAL_S)
+
+    async def _ask(self) -> str | None:
+        try:
+            with database_errors(), operation_timeout(PING_TIMEOUT_S):
+                answer = await self._client.admin.command("hello")
+        except Unavailable as error:
+            return str(error)
+        return None if answer.get("isWritablePrimary") else "database: the server is not a primary"

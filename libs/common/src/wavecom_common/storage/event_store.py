@@ -1,0 +1,103 @@
+"""Every event there was, append-only: the system's memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.events import types
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.storage import event_document, names
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import ASCENDING, BulkWriteError, Collection, Document
+from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
+
+# Settles the order of events of one millisecond.
+_RANKS: Final = {event_type: rank for rank, event_type in enumerate(types.EVENT_TYPES)}
+# More events than any notification has: the API bounds the attempts.
+_TIMELINE_LIMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What the store holds after an append."""
+
+    # One per event handed in, in order: itself, or the one that was stored under its id before.
+    events: Sequence[Event]
+    duplicates: int
+
+
+class EventStore:
+    """The events of all notifications, each once.
+
+    Every call raises `Unavailable` (retryable) when the database cannot answer.
+    """
+
+    def __init__(self, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """Store events; those stored before are left as they were first told.
+
+        An event told again may differ (its clock went on), so the answer holds what the store holds: folding that
+        keeps the read model equal to the fold of the store.
+
+        Raises:
+            Unstorable: the database will not take at least one of them; the others may have been written.
+        """
+        now_ms = self._clock.now_ms()
+        with database_errors():
+            documents = [event_document.to_document(event, now_ms) for event in events]
+            duplicates = await self._insert(documents)
+        if not duplicates:
+            return Appended(events, 0)
+        stored = await self._stored({events[index].event_id for index in duplicates})
+        return Appended([stored.get(event.event_id, event) for event in events], len(duplicates))
+
+    async def timeline(self, tenant: str, notification_id: str) -> list[Event]:
+        """The events of one notification of the tenant, oldest first, without content; empty where there is none."""
+        with database_errors():
+            found = (
+                await self._collection.find({"nid": notification_id, "tenant": tenant}, {"content": 0})
+                .sort("at")
+                .to_list(_TIMELINE_LIMIT)
+            )
+        events = [event_document.from_document(document) for document in found]
+        return sorted(events, key=lambda event: (event.occurred_at_ms, event.attempt, _RANKS.get(event.type, 0)))
+
+    async def stream(self, *, after: str | None = None, page: int = 1000) -> AsyncIterator[Event]:
+        """Every event with an id above `after`, by id: those of one notification together, notifications by age.
+
+        Each page is a query of its own: a long walk survives a change of the primary, and can be taken up again.
+        """
+        query: Document = {"_id": {"$gt": after}} if after else {}
+        while True:
+            with database_errors():
+                found = await self._collection.find(query, sort=[("_id", ASCENDING)], limit=page).to_list(page)
+            for document in found:
+                yield event_document.from_document(document)
+            if len(found) < page:
+                return
+            query = {"_id": {"$gt": found[-1]["_id"]}}
+
+    async def _insert(self, documents: list[Document]) -> list[int]:
+        """Insert what is new, and return the places of what is not."""
+        try:
+            await self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            failed = error.details["writeErrors"]
+            if error.details["writeConcernErrors"] or any(one["code"] != DUPLICATE_KEY for one in failed):
+                raise
+            return [one["index"] for one in failed]
+        return []
+
+    async def _stored(self, event_ids: set[str]) -> dict[str, Event]:
+        with database_errors():
+            found = await self._collection.find({"_id": {"$in": list(event_ids)}}).to_list(len(event_ids))
+        return {document["_id"]: event_document.from_document(document) for document in found}
+
+    @property
+    def _collection(self) -> Collection:
+        return self._database.collection(names.EVENTS)

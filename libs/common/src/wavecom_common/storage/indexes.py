@@ -1,0 +1,41 @@
+"""The indexes, declared once. Applying them again changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from wavecom_common.storage import names
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import ASCENDING, DESCENDING, IndexModel
+from wavecom_common.storage.errors import database_errors
+
+# Longer than the longest delay and the oldest message: a claim that is forgotten lets its attempt be made again.
+LEDGER_DAYS: Final = 14
+
+INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
+    names.EVENTS: [IndexModel([("nid", ASCENDING), ("at", ASCENDING)])],
+    names.NOTIFICATIONS: [
+        IndexModel([("head.status", ASCENDING), ("createdAt", DESCENDING)]),
+        IndexModel([("recipient", ASCENDING)]),
+        IndexModel([("channel", ASCENDING), ("head.status", ASCENDING)]),
+        *(
+            IndexModel([*narrowed, ("createdAt", DESCENDING), ("_id", DESCENDING)])
+            for narrowed in (
+                [("tenant", ASCENDING)],
+                [("tenant", ASCENDING), ("channel", ASCENDING), ("head.status", ASCENDING)],
+            )
+        ),
+    ],
+    names.DELIVERIES: [IndexModel([("claimedAt", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
+}
+
+
+async def apply(database: Database) -> None:
+    """Create what is missing.
+
+    Raises:
+        Unavailable: the database cannot be reached. Retryable.
+        Unstorable: an index of the same name with another definition is there; an operator has to drop it.
+    """
+    for collection, indexes in INDEXES.items():
+        with database_errors():
+            await database.collection(collection).create_indexes(list(indexes))

@@ -1,0 +1,111 @@
+"""The status of every notification, as the events told so far say it is."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.storage import facts_document, names
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import ASCENDING, DESCENDING, BulkWriteError, Document, ObjectId, UpdateOne
+from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
+from wavecom_common.storage.facts import Facts
+
+# Newest first; the id settles which of one millisecond is first.
+_NEWEST_FIRST: Final = [("createdAt", DESCENDING), ("_id", DESCENDING)]
+_MERGE_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a listing is narrowed to; None leaves it open."""
+
+    tenant: str
+    status: str | None = None
+    channel: str | None = None
+
+    def query(self) -> Document:
+        """The MongoDB filter. A notification whose request is not known yet has no tenant: it matches none."""
+        narrowed = {"tenant": self.tenant, "channel": self.channel, "head.status": self.status}
+        return {field: value for field, value in narrowed.items() if value is not None}
+
+
+class ReadModel:
+    """Facts by notification id, in one collection.
+
+    Every call raises `Unavailable` (retryable) when the database cannot answer.
+    """
+
+    def __init__(self, database: Database, collection: str = names.NOTIFICATIONS) -> None:
+        self._database = database
+        self._name = collection
+
+    async def merge(self, facts: Mapping[str, Facts]) -> None:
+        """Join facts into what is stored, by notification id. In any order, any number of times: the result is one.
+
+        Raises:
+            Unstorable: the database will not take at least one of them; the others may have been written.
+        """
+        with database_errors():
+            operations = [
+                UpdateOne({"_id": ObjectId(notification_id)}, facts_document.update(known), upsert=True)
+                for notification_id, known in facts.items()
+            ]
+            for _ in range(_MERGE_TRIES):
+                operations = await self._write(operations)
+                if not operations:
+                    return
+        raise Unavailable("database: others kept inserting the same notifications")
+
+    async def _write(self, operations: list[UpdateOne]) -> list[UpdateOne]:
+        """Run the updates and return those that lost a race to insert a document: they find it the next time."""
+        try:
+            await self._database.collection(self._name).bulk_write(operations, ordered=False)
+        except BulkWriteError as error:
+            failed = error.details["writeErrors"]
+            if error.details["writeConcernErrors"] or any(one["code"] != DUPLICATE_KEY for one in failed):
+                raise
+            return [operations[one["index"]] for one in failed]
+        return []
+
+    async def get(self, tenant: str, notification_id: str) -> Facts | None:
+        """One notification of the tenant, or None. Not shown until its request is known."""
+        with database_errors():
+            found = await self._database.collection(self._name).find_one(
+                {"_id": ObjectId(notification_id), "tenant": tenant}
+            )
+        return None if found is None else facts_document.from_document(found)
+
+    async def list(self, filters: Filters, *, skip: int, limit: int) -> list[tuple[str, Facts]]:
+        """Ids and facts, newest first, without message, subject and metadata."""
+        with database_errors():
+            found = (
+                await self._database.collection(self._name)
+                .find(filters.query(), facts_document.WITHOUT_CONTENT, sort=_NEWEST_FIRST, skip=skip, limit=limit)
+                .to_list(limit)
+            )
+        return [(str(one["_id"]), facts_document.from_document(one)) for one in found]
+
+    async def count(self, filters: Filters) -> int:
+        """How many notifications a listing has in all."""
+        with database_errors():
+            return await self._database.collection(self._name).count_documents(filters.query())
+
+    async def stream(self, *, after: str | None = None, page: int = 1000) -> AsyncIterator[tuple[str, Facts]]:
+        """Everything stored with an id above `after`, by id, incomplete documents included.
+
+        Each page is a query of its own: a long walk survives a change of the primary, and can be taken up again.
+        """
+        query: Document = {"_id": {"$gt": ObjectId(after)}} if after else {}
+        while True:
+            with database_errors():
+                found = (
+                    await self._database.collection(self._name)
+                    .find(query, sort=[("_id", ASCENDING)], limit=page)
+                    .to_list(page)
+                )
+            for one in found:
+                yield str(one["_id"]), facts_document.from_document(one)
+            if len(found) < page:
+                return
+            query = {"_id": {"$gt": found[-1]["_id"]}}
