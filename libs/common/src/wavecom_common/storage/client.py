@@ -5,6 +5,7 @@ from typing import Final
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable
+from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage import tracing
 from wavecom_common.storage.driver import Client, Collection, PyMongoError, operation_timeout
 from wavecom_common.storage.errors import database_errors
@@ -60,12 +61,10 @@ class Database:
 
     async def start(self) -> None:
         """Begin to watch the server. Does not wait for it: a process may start before its database."""
-        self._watcher = asyncio.create_task(self._watch(), name="database watch")
+        self._watcher = spawn_vital(self._watch(), "database watch")
 
     def ready(self) -> str | None:
         """None while a primary answers, else the reason; a few seconds old at most."""
-        if self._watcher is None or self._watcher.done():
-            return "database: not watched"
         return self._unready
 
     async def drain(self) -> None:

@@ -10,8 +10,9 @@ from wavecom_common.events import types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.storage import event_document, names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import ASCENDING, BulkWriteError, Collection, Document
-from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
+from wavecom_common.storage.driver import ASCENDING, Collection, Document
+from wavecom_common.storage.errors import database_errors
+from wavecom_common.storage.inserts import insert_new
 
 # Settles the order of events of one millisecond.
 _RANKS: Final = {event_type: rank for rank, event_type in enumerate(types.EVENT_TYPES)}
@@ -48,9 +49,8 @@ class EventStore:
             Unstorable: the database will not take at least one of them; the others may have been written.
         """
         now_ms = self._clock.now_ms()
-        with database_errors():
-            documents = [event_document.to_document(event, now_ms) for event in events]
-            duplicates = await self._insert(documents)
+        documents = [event_document.to_document(event, now_ms) for event in events]
+        duplicates = await insert_new(self._collection, documents)
         if not duplicates:
             return Appended(events, 0)
         stored = await self._stored({events[index].event_id for index in duplicates})
@@ -81,17 +81,6 @@ class EventStore:
             if len(found) < page:
                 return
             query = {"_id": {"$gt": found[-1]["_id"]}}
-
-    async def _insert(self, documents: list[Document]) -> list[int]:
-        """Insert what is new, and return the places of what is not."""
-        try:
-            await self._collection.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            failed = error.details["writeErrors"]
-            if error.details["writeConcernErrors"] or any(one["code"] != DUPLICATE_KEY for one in failed):
-                raise
-            return [one["index"] for one in failed]
-        return []
 
     async def _stored(self, event_ids: set[str]) -> dict[str, Event]:
         with database_errors():
