@@ -1,0 +1,86 @@
+# `make` lists what there is. Every target first sets up what it needs: .tools/ holds uv, .venv/ the workspace.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+UV_READY := .tools/uv-$(UV_VERSION)
+BIN := .venv/bin
+STACK := $(BIN)/python -m wavecom_stack
+
+# The first interpreter that is new enough; uv is kept from fetching one of its own.
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$name && break; done)
+export UV_PYTHON_DOWNLOADS := never
+
+# One certificate bundle for both package clients, whichever of the two variables it was given in.
+ifdef SSL_CERT_FILE
+export PIP_CERT ?= $(SSL_CERT_FILE)
+else ifdef PIP_CERT
+export SSL_CERT_FILE := $(PIP_CERT)
+endif
+
+MEMBERS := proto libs/common $(wildcard services/*) $(wildcard tools/*)
+SOURCES := $(filter-out proto/src,$(wildcard $(addsuffix /src,$(MEMBERS))))
+
+PROTO_OUT := proto/src
+PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
+	--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	--python_out=$(PROTO_OUT) --mypy_out=quiet:$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) \
+	proto/src/wavecom_proto/v1/*.proto
+# events.proto has no service, so its service stubs are empty.
+generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.py*
+
+.PHONY: help setup demo up down test lint proto check-proto
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## install uv and the workspace's packages into .tools and .venv
+	@:
+
+demo: setup ## start everything, send a mixed load through all channels, show what happened, clean up
+	@$(STACK) demo
+
+up: setup ## start the whole system and leave it running (API on port 3000)
+	@$(STACK) up
+
+down: setup ## stop what `make up` started
+	@$(STACK) down
+
+test: setup ## run all tests against a real RabbitMQ and a real MongoDB
+	@$(BIN)/pytest
+
+lint: setup check-proto ## check format, style, types, layers and generated code
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy $(SOURCES) conftest.py
+	$(BIN)/lint-imports
+
+proto: setup ## generate the Python code of proto/
+	$(generate_proto)
+
+check-proto: PROTO_OUT := .run/proto
+check-proto: setup
+	@rm -rf $(PROTO_OUT) && mkdir -p $(PROTO_OUT)
+	@$(generate_proto)
+	@for file in $$(cd $(PROTO_OUT) && find . -name '*_pb2*.py*'); do \
+		diff -u proto/src/$$file $(PROTO_OUT)/$$file || { echo "Generated code is out of date: run 'make proto' and commit."; exit 1; }; done
+	@rm -rf $(PROTO_OUT)
+
+$(UV_READY):
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv module is missing: sudo apt-get install -y python3-venv" >&2; exit 1; }
+	@echo "Installing uv $(UV_VERSION) into .tools ..."
+	@$(PYTHON) -m venv --clear .tools
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.ready: $(UV_READY) uv.lock pyproject.toml $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
+	@echo "Installing the workspace's packages into .venv (a minute or two the first time) ..."
+	@$(UV) sync --frozen --python $(PYTHON) --quiet
+	@touch $@

@@ -1,0 +1,151 @@
+"""A private RabbitMQ: its own node, folders, ports and epmd, on the loopback interface only."""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from wavecom_stack.errors import StackError
+from wavecom_stack.folder import RunFolder
+from wavecom_stack.ports import LOOPBACK, is_listening
+from wavecom_stack.supervision import Program
+
+OLDEST: Final = (3, 10)
+USER: Final = ("guest", "guest")
+EPMD_STAGE: Final = "epmd"
+
+# Debian's rabbitmq-server on PATH is a wrapper that switches to a user of its own; these scripts run as the caller.
+_SCRIPTS: Final = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
+_VERSION: Final = re.compile(r"rabbitmq_server-(\d+)\.(\d+)")
+
+
+def find_server(library: Path = Path("/usr/lib")) -> Path | None:
+    """The newest server script on this machine; None when there is none.
+
+    Raises:
+        StackError: the only one is too old.
+    """
+    found = sorted((version_of(path), path) for path in library.glob(_SCRIPTS))
+    if not found:
+        on_path = shutil.which("rabbitmq-server")
+        return Path(on_path) if on_path else None
+    version, path = found[-1]
+    if version < OLDEST:
+        raise StackError(
+            f"RabbitMQ {version[0]}.{version[1]} is installed; {OLDEST[0]}.{OLDEST[1]} is the oldest that will do.",
+            "Upgrade it, set WAVECOM_RABBITMQ_URL to a newer one, or start a Docker engine with the compose plugin.",
+        )
+    return path
+
+
+def version_of(script: Path) -> tuple[int, int]:
+    """Major and minor version, as its folder's name says."""
+    match = _VERSION.search(str(script))
+    return (int(match[1]), int(match[2])) if match else OLDEST
+
+
+@dataclass(frozen=True)
+class PrivateBroker:
+    """How to run a RabbitMQ of our own and where it will be."""
+
+    server: Path
+    folder: RunFolder
+    amqp_port: int
+    management_port: int
+    epmd_port: int
+    distribution_port: int
+
+    @classmethod
+    def plan(cls, server: Path, folder: RunFolder, ports: Iterator[int]) -> "PrivateBroker":
+        """Choose its ports."""
+        return cls(server, folder, next(ports), next(ports), next(ports), next(ports))
+
+    @property
+    def url(self) -> str:
+        """AMQP address."""
+        return f"amqp://{USER[0]}:{USER[1]}@{LOOPBACK}:{self.amqp_port}/"
+
+    @property
+    def management_url(self) -> str:
+        """Address of the management API and its web page."""
+        return f"http://{USER[0]}:{USER[1]}@{LOOPBACK}:{self.management_port}"
+
+    def programs(self) -> Sequence[Program]:
+        """The port mapper, started first, and the server.
+
+        Without an epmd of our own the server would use, or start and leave behind, the machine's.
+        """
+        epmd = shutil.which("epmd")
+        if epmd is None:
+            raise StackError("epmd is missing, though RabbitMQ is installed.", "Install Erlang: erlang-base on Debian.")
+        return (
+            Program(
+                name="epmd",
+                stage=EPMD_STAGE,
+                command=[epmd, "-port", str(self.epmd_port), "-address", LOOPBACK],
+            ),
+            Program(
+                name="rabbitmq",
+                stage="infra",
+                command=[str(self.server)],
+                environment=self.environment(),
+                # Stopping politely takes eight seconds and saves nothing: what it confirmed is on disk.
+                stop_signal="KILL",
+            ),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What keeps the node apart from any other on the machine."""
+        data = self.folder.data("rabbitmq")
+        return {
+            "HOME": str(data / "home"),  # the Erlang cookie
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "RABBITMQ_NODENAME": "wavecom@localhost",
+            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_MNESIA_BASE": str(data / "node"),
+            "RABBITMQ_LOG_BASE": str(data / "log"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(data / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(data / "enabled_plugins"),
+            "RABBITMQ_LOG": "-color",
+            "RABBITMQ_PID_FILE": str(self.folder.pid("rabbitmq")),
+            # With these two the script becomes the server instead of starting it, so that signals reach it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_START_ARGS": "-noinput +B i",
+        }
+
+    def prepare(self) -> None:
+        """Write the node's configuration."""
+        data = self.folder.data("rabbitmq")
+        for name in ("home", "node", "log"):
+            (data / name).mkdir(parents=True, exist_ok=True)
+        (data / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (data / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = {LOOPBACK}:{self.amqp_port}\n"
+            f"management.tcp.ip = {LOOPBACK}\n"
+            f"management.tcp.port = {self.management_port}\n"
+            "log.file = false\n"
+            "log.console = true\n"
+        )
+
+    def not_ready(self) -> str | None:
+        """Why the server can't be used yet; None when it can."""
+        if not is_listening(self.amqp_port):
+            return "RabbitMQ does not listen yet"
+        return management_not_ready(self.management_url)
+
+
+def management_not_ready(management_url: str) -> str | None:
+    """Why the management API can't be used yet; None when it can."""
+    try:
+        answer = httpx.get(f"{management_url}/api/health/checks/virtual-hosts", timeout=5)
+    except httpx.TransportError as error:
+        return f"RabbitMQ's management API does not answer yet ({type(error).__name__})"
+    return None if answer.is_success else f"RabbitMQ's management API answers {answer.status_code}"
