@@ -1,0 +1,100 @@
+"""From valid requests to events that are safe with the broker: the moment a notification is accepted."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from opentelemetry import trace
+from wavecom_common.events import types
+from wavecom_common.kernel.clock import Clock
+from wavecom_common.kernel.errors import Overloaded, Unroutable, WavecomError
+from wavecom_common.kernel.ids import new_notification_id
+from wavecom_common.telemetry import metrics, spans
+from wavecom_proto.v1.events_pb2 import Content, Event
+
+from ingest_api.channels import NotificationRequest
+from ingest_api.errors import RETRY_LATER_S, RETRY_SOON_S, Refusal
+
+DEFAULT_PRIORITY: Final = "medium"
+DEFAULT_ON_UNKNOWN: Final = "resend"
+
+
+class EventSink(Protocol):
+    """Where events go; `wavecom_common.messaging.publisher.EventPublisher` is the real one."""
+
+    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
+        """Return when every queue that needs the events has them.
+
+        Raises:
+            WavecomError: it could not be confirmed.
+        """
+        ...
+
+
+class Acceptor:
+    """Accepts notifications of one tenant."""
+
+    def __init__(
+        self, sink: EventSink, clock: Clock, *, tenant: str, default_max_attempts: int, timeout_s: float
+    ) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._tenant = tenant
+        self._default_max_attempts = default_max_attempts
+        self._timeout_s = timeout_s
+
+    async def accept(self, requests: Sequence[NotificationRequest]) -> list[Event]:
+        """The requests' events, in order, once all of them are confirmed.
+
+        Raises:
+            Refusal: 503; some of the events may have been taken, under ids the client never sees.
+        """
+        now_ms = self._clock.now_ms()
+        events = [self._event(request, now_ms) for request in requests]
+        try:
+            await self._sink.publish(events, timeout_s=self._timeout_s)
+        except WavecomError as error:
+            raise _refusal(error) from error
+        for event in events:
+            metrics.ACCEPTED.add(1, {"channel": event.channel, "priority": event.priority})
+        return events
+
+    def _event(self, request: NotificationRequest, now_ms: int) -> Event:
+        event = types.requested(
+            notification_id=new_notification_id(now_ms),
+            tenant=self._tenant,
+            channel=request.channel,
+            priority=request.priority or DEFAULT_PRIORITY,
+            content=Content(
+                recipient=request.recipient,
+                message=request.message,
+                subject=request.subject,
+                metadata_json=request.metadata or "",
+                max_attempts=request.max_attempts or self._default_max_attempts,
+                on_unknown=request.on_unknown or DEFAULT_ON_UNKNOWN,
+            ),
+            now_ms=now_ms,
+        )
+        span = trace.get_current_span()
+        if span.get_span_context().trace_flags.sampled:
+            spans.carry(span, event)
+        return event
+
+
+def _refusal(error: WavecomError) -> Refusal:
+    if isinstance(error, Overloaded):
+        return Refusal(
+            503, "The system is at its limit; try again later", reason="overloaded", retry_after_s=RETRY_LATER_S
+        )
+    if isinstance(error, Unroutable):
+        return Refusal(
+            503,
+            "The system is not set up completely; try again later",
+            reason="unroutable",
+            retry_after_s=RETRY_LATER_S,
+        )
+    return Refusal(
+        503,
+        "The notification could not be confirmed as accepted; try again",
+        reason="unavailable",
+        retry_after_s=RETRY_SOON_S,
+    )

@@ -1,0 +1,138 @@
+"""The bodies of successful answers. They write the answers and describe them in the OpenAPI document.
+
+What the query service says is not checked again: a status or channel of its later version is passed on, not a 500.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic.alias_generators import to_camel
+from wavecom_common.events.channels import Channel, Priority
+
+Status = Literal["pending", "queued", "processing", "sent", "failed"]
+Time = Annotated[
+    SkipValidation[str],
+    Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        description="UTC, with milliseconds.",
+        examples=["2024-12-11T10:30:00.000Z"],
+    ),
+]
+Id = Annotated[str, Field(description="24 hexadecimal digits.", examples=["675a1b2c3d4e5f6071829304"])]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Created(_Answer):
+    """What was accepted."""
+
+    id: Id
+    recipient: str
+    channel: SkipValidation[Channel]
+    status: Literal["queued"]
+    created_at: Time
+
+
+class CreatedAnswer(_Answer):
+    """The answer to a notification that was accepted: it is safe with the broker and will be delivered."""
+
+    status: Literal["success"]
+    message: Literal["Notification created and queued for processing"]
+    data: Created
+
+
+class Summary(_Answer):
+    """A notification in a list."""
+
+    id: Id
+    recipient: str
+    channel: SkipValidation[Channel]
+    status: SkipValidation[Status]
+    attempts: int
+    created_at: Time
+    sent_at: Time | None
+    failed_at: Time | None
+
+
+class Details(Summary):
+    """All there is about a notification."""
+
+    message: str
+    subject: str | None
+    priority: SkipValidation[Priority]
+    max_attempts: int
+    last_attempt_at: Time | None
+    error: str | None
+    metadata: dict[str, Any] | None
+    updated_at: Time
+
+
+class DetailsAnswer(_Answer):
+    """One notification."""
+
+    status: Literal["success"]
+    data: Details
+
+
+class Pagination(_Answer):
+    """Where a page is among all."""
+
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class Page(_Answer):
+    """Notifications, newest first."""
+
+    notifications: list[Summary]
+    pagination: Pagination
+
+
+class PageAnswer(_Answer):
+    """One page of notifications."""
+
+    status: Literal["success"]
+    data: Page
+
+
+class TimelineEvent(_Answer):
+    """One thing that happened; which of the optional fields are there depends on `type`."""
+
+    id: str
+    type: str
+    attempt: int = Field(description="The attempt it belongs to, from 1; 0 for the request itself.")
+    occurred_at: Time
+    priority: SkipValidation[Priority] | None = None
+    provider: str | None = None
+    provider_message_id: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    next_attempt: int | None = None
+    delay_ms: int | None = None
+    action: str | None = None
+
+
+class TimelineData(_Answer):
+    """Everything that happened to a notification, oldest first."""
+
+    id: Id
+    events: list[TimelineEvent]
+
+
+class TimelineAnswer(_Answer):
+    """One notification's timeline."""
+
+    status: Literal["success"]
+    data: TimelineData
+
+
+class HealthAnswer(_Answer):
+    """The API server runs."""
+
+    status: Literal["success"]
+    message: Literal["WaveCom Notification System is running"]
+    timestamp: Time

@@ -1,0 +1,5 @@
+"""The endpoints."""
+
+from typing import Final
+
+NOTIFICATIONS: Final = "/api/notifications"

@@ -1,0 +1,69 @@
+"""`POST /api/notifications`, a plain ASGI application.
+
+FastAPI's own way to an endpoint (middleware, routing, body, dependencies, encoders) costs several times what this one
+does in all. What the endpoint takes and gives is declared once, in `channels` and `answers`; `openapi` documents it
+from there.
+"""
+
+import time
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from wavecom_common.telemetry import metrics
+from wavecom_common.telemetry.logs import get_logger
+from wavecom_proto.v1.events_pb2 import Event
+
+from ingest_api.accept import Acceptor
+from ingest_api.answers import Created, CreatedAnswer
+from ingest_api.body import ClientGone, read_json_body
+from ingest_api.errors import Refusal, error_response
+from ingest_api.responses import json_response
+from ingest_api.routes import NOTIFICATIONS
+from ingest_api.times import iso
+from ingest_api.validation import parse_notification
+
+MESSAGE: Final = "Notification created and queued for processing"
+
+_log = get_logger()
+
+
+class CreateNotification:
+    """Answers 201 only after the notification's event is confirmed by the broker."""
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, whatever it holds, has one answer; one that is not complete has none."""
+        started_s = time.perf_counter()
+        try:
+            response = await self._answer(scope, receive)
+        except ClientGone:
+            return
+        except Exception:  # noqa: BLE001 - the outermost place: a defect is logged and answered in our envelope
+            _log.exception("create_failed")
+            response = error_response(500, "Internal server error")
+        metrics.ACCEPT_SECONDS.record(time.perf_counter() - started_s, {"status": str(response.status_code)})
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            request = parse_notification(await read_json_body(scope, receive))
+            [event] = await self._acceptor.accept([request])
+        except Refusal as refusal:
+            metrics.REFUSED.add(1, {"reason": refusal.reason})
+            return refusal.response()
+        return _created(event)
+
+
+def _created(event: Event) -> Response:
+    data = Created(
+        id=event.notification_id,
+        recipient=event.content.recipient,
+        channel=event.channel,
+        status="queued",
+        created_at=iso(event.occurred_at_ms),
+    )
+    answer = CreatedAnswer(status="success", message=MESSAGE, data=data)
+    return json_response(answer, 201, {"location": f"{NOTIFICATIONS}/{event.notification_id}"})

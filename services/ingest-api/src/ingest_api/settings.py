@@ -1,0 +1,27 @@
+"""The settings of ingest-api, beside those every process has."""
+
+from pydantic import Field
+from wavecom_common.hosting.settings import Settings
+
+from ingest_api.channels.common import MAX_ATTEMPTS
+
+
+class IngestSettings(Settings):
+    """A name below is the variable `WAVECOM_<NAME>` in upper case; units are in the names."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(3000, ge=0, le=65535)
+    # Where status-query listens, in gRPC's naming: dns:///name:port is spread over all addresses of the name.
+    status_query_target: str = Field("dns:///127.0.0.1:50051", min_length=1)
+    # For requests that do not say.
+    max_attempts: int = Field(3, ge=1, le=MAX_ATTEMPTS)
+    # Comma-separated; * is every one.
+    cors_origins: str = "*"
+    tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    # How long a request may wait for the broker's confirm before it is answered with 503.
+    accept_timeout_s: float = Field(5.0, gt=0)
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        """The origins one by one."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
