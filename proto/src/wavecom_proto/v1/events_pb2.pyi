@@ -57,6 +57,7 @@ class Event(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACESTATE_FIELD_NUMBER: _builtins.int
     REQUESTED_AT_MS_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     SENT_FIELD_NUMBER: _builtins.int
@@ -83,6 +84,8 @@ class Event(_message.Message):
     tracestate: _builtins.str
     requested_at_ms: _builtins.int
     """When NotificationRequested was emitted: what every latency is measured from. Milliseconds since the epoch, UTC."""
+    dedup_key: _builtins.str
+    """What the provider is given, so that a repeated call does nothing twice. Carried by NotificationDispatched."""
     @_builtins.property
     def content(self) -> Global___Content:
         """What is to be delivered. Carried by NotificationRequested and NotificationDispatched."""
@@ -121,6 +124,7 @@ class Event(_message.Message):
         traceparent: _builtins.str = ...,
         tracestate: _builtins.str = ...,
         requested_at_ms: _builtins.int = ...,
+        dedup_key: _builtins.str = ...,
         content: Global___Content | None = ...,
         started: Global___Started | None = ...,
         sent: Global___Sent | None = ...,
@@ -130,7 +134,7 @@ class Event(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "failed", b"failed", "outcome_unknown", b"outcome_unknown", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "content", b"content", "event_id", b"event_id", "failed", b"failed", "notification_id", b"notification_id", "occurred_at_ms", b"occurred_at_ms", "outcome_unknown", b"outcome_unknown", "priority", b"priority", "requested_at_ms", b"requested_at_ms", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started", "tenant", b"tenant", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "content", b"content", "dedup_key", b"dedup_key", "event_id", b"event_id", "failed", b"failed", "notification_id", b"notification_id", "occurred_at_ms", b"occurred_at_ms", "outcome_unknown", b"outcome_unknown", "priority", b"priority", "requested_at_ms", b"requested_at_ms", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started", "tenant", b"tenant", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

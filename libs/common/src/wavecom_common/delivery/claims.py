@@ -6,18 +6,8 @@ finds decides what its sender does; see `decide`.
 
 from dataclasses import dataclass
 
-from wavecom_common.delivery.port import DeliveryOutcome
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What the ledger holds of an attempt."""
-
-    owner: str
-    lease_until_ms: int
-    # Set once the provider answered, with the time of its answer.
-    outcome: DeliveryOutcome | None = None
-    ended_at_ms: int = 0
+from wavecom_common.events.outcomes import DeliveryOutcome
+from wavecom_common.storage.ledger import Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Final
 
 from wavecom_proto.v1.events_pb2 import Event
 
-from wavecom_common.delivery.port import (
+from wavecom_common.events import types
+from wavecom_common.events.outcomes import (
     Delivered,
     DeliveryOutcome,
     PermanentFailure,
@@ -14,7 +15,6 @@ from wavecom_common.delivery.port import (
     TransientFailure,
     UnknownOutcome,
 )
-from wavecom_common.events import types
 
 RESEND: Final = "resend"
 FAIL: Final = "fail"
@@ -42,27 +42,45 @@ def consequences(
             event = types.sent(dispatched, provider=provider, provider_message_id=provider_message_id, now_ms=at_ms)
             return Consequences([event])
         case PermanentFailure(error):
-            return Consequences([types.failed(dispatched, error=error, reason=types.PERMANENT, now_ms=at_ms)])
-        case UnknownOutcome(error) if dispatched.content.on_unknown == FAIL:
-            return Consequences([types.failed(dispatched, error=error, reason=types.UNKNOWN, now_ms=at_ms)])
-        case TransientFailure(error) | UnknownOutcome(error):
-            return _retry(dispatched, error, at_ms, retry_delays_ms, at_least_ms=0)
+            return _end(dispatched, error, types.PERMANENT, at_ms)
+        case TransientFailure(error):
+            return _retry(dispatched, error, at_ms, _delay_ms(dispatched.attempt, retry_delays_ms))
         case Throttled(error, retry_after_s):
-            return _retry(dispatched, error, at_ms, retry_delays_ms, at_least_ms=round(retry_after_s * 1000))
+            delay_ms = _delay_ms(dispatched.attempt, retry_delays_ms, at_least_ms=round(retry_after_s * 1000))
+            return _retry(dispatched, error, at_ms, delay_ms)
+        case UnknownOutcome(error):
+            return _unknown(dispatched, error, at_ms, _delay_ms(dispatched.attempt, retry_delays_ms))
 
 
-def _retry(
-    dispatched: Event, error: str, at_ms: int, retry_delays_ms: Sequence[int], *, at_least_ms: int
-) -> Consequences:
+def unknown_action(dispatched: Event) -> str:
+    """What the client wants when nobody knows whether a call took effect: RESEND, the default, or FAIL."""
+    return FAIL if dispatched.content.on_unknown == FAIL else RESEND
+
+
+def _unknown(dispatched: Event, error: str, at_ms: int, delay_ms: int) -> Consequences:
+    action = unknown_action(dispatched)
+    told = types.outcome_unknown(dispatched, action=action, now_ms=at_ms)
+    if action == FAIL:
+        follows = _end(dispatched, error, types.UNKNOWN, at_ms)
+    else:
+        # The same dedup key: should the first call have taken effect, the second does nothing.
+        follows = _retry(dispatched, error, at_ms, delay_ms, dedup_key=dispatched.dedup_key)
+    return Consequences([told, *follows.now], follows.later, follows.delay_ms)
+
+
+def _retry(dispatched: Event, error: str, at_ms: int, delay_ms: int, *, dedup_key: str = "") -> Consequences:
     attempt = dispatched.attempt
     if attempt >= (dispatched.content.max_attempts or DEFAULT_MAX_ATTEMPTS):
-        return Consequences([types.failed(dispatched, error=error, reason=types.EXHAUSTED, now_ms=at_ms)])
-    delay_ms = _delay_ms(attempt, retry_delays_ms, at_least_ms)
+        return _end(dispatched, error, types.EXHAUSTED, at_ms)
     scheduled = types.retry_scheduled(dispatched, error=error, delay_ms=delay_ms, now_ms=at_ms)
-    again = types.dispatched(dispatched, attempt=attempt + 1, now_ms=at_ms + delay_ms)
+    again = types.dispatched(dispatched, attempt=attempt + 1, now_ms=at_ms + delay_ms, dedup_key=dedup_key)
     return Consequences([scheduled], [again], delay_ms)
 
 
-def _delay_ms(attempt: int, delays_ms: Sequence[int], at_least_ms: int) -> int:
+def _end(dispatched: Event, error: str, reason: str, at_ms: int) -> Consequences:
+    return Consequences([types.failed(dispatched, error=error, reason=reason, now_ms=at_ms)])
+
+
+def _delay_ms(attempt: int, delays_ms: Sequence[int], *, at_least_ms: int = 0) -> int:
     usual_ms = delays_ms[min(attempt, len(delays_ms)) - 1]
     return next((delay_ms for delay_ms in delays_ms if delay_ms >= max(usual_ms, at_least_ms)), delays_ms[-1])

@@ -61,9 +61,13 @@ def requested(
     )
 
 
-def dispatched(cause: Event, *, attempt: int, now_ms: int) -> Event:
-    """Attempt `attempt` (from 1) was handed to the channel's sender; `cause` carries the content."""
+def dispatched(cause: Event, *, attempt: int, now_ms: int, dedup_key: str = "") -> Event:
+    """Attempt `attempt` (from 1) was handed to the channel's sender; `cause` carries the content.
+
+    The attempt's dedup key is its own, unless it repeats one whose outcome is unknown: then it is that one's.
+    """
     event = _following(cause, DISPATCHED, attempt, now_ms)
+    event.dedup_key = dedup_key or f"{cause.notification_id}:{attempt}"
     event.content.CopyFrom(cause.content)
     return event
 

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from opentelemetry.trace import Span
 
 from wavecom_common.events import codec
-from wavecom_common.kernel.backoff import reconnect_delays_s
-from wavecom_common.kernel.errors import Draining, Undecodable, WavecomError
+from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
+from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, after_failure
 from wavecom_common.messaging.settlement import Settlement
@@ -41,7 +40,7 @@ class Raw:
 class Handling:
     """Decodes a message, has its events handled, and sees to those that could not be.
 
-    What time heals (`Unavailable` and our other errors) is waited for in place: the message stays unacknowledged, and
+    What time heals (`Unavailable`, `Unroutable`) is waited for in place: the message stays unacknowledged, and
     the prefetch bounds how many do. Any other exception counts against the one event that causes it; the others of
     its message go their way.
     """
@@ -79,7 +78,7 @@ class Handling:
             return [DeadLetter(reason) for _ in incoming.events]
         try:
             return await self._handler(incoming)
-        except WavecomError:
+        except (Unavailable, Unroutable, Draining):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends in an outcome
             if len(incoming.events) > 1:
@@ -100,22 +99,14 @@ class Handling:
         )
 
     async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]]) -> bool:
-        """Repeat the step while what it needs is unavailable; False when the process stops meanwhile."""
-        for delay_s in reconnect_delays_s():
-            try:
-                await step()
-            except Draining:
-                return False
-            except WavecomError as error:
-                _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
-            else:
-                return True
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
-                    await self._draining.wait()
-            if self._draining.is_set():
-                return False
-        raise AssertionError("the delays are endless")
+        def tell(error: Exception) -> None:
+            _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
+
+        try:
+            await until_available(step, stop=self._draining, tell=tell)
+        except Draining:
+            return False
+        return True
 
 
 def _open_spans(incoming: Incoming) -> list[Span]:

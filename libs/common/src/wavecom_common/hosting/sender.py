@@ -1,0 +1,125 @@
+"""Everything a sender's process does, but its adapter: a service of a channel is one call of `run_sender`."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pydantic import Field
+
+from wavecom_common.delivery.loop import DeliveryLoop
+from wavecom_common.delivery.port import Adapter
+from wavecom_common.delivery.simulated import Simulation
+from wavecom_common.events import routing
+from wavecom_common.events.channels import PRIORITIES, Channel
+from wavecom_common.hosting.part import Part
+from wavecom_common.hosting.service import main
+from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.ledger import Ledger
+
+
+class SenderSettings(Settings):
+    """What every sender has; a channel adds its own and sets the simulation's defaults."""
+
+    # Provider calls under way at once.
+    max_in_flight: int = Field(default=256, ge=1, le=10_000)
+    # Messages held of each priority's queue; each has up to `batch_max_events` deliveries.
+    prefetch: int = Field(default=128, ge=1, le=2000)
+    # Longer than the provider needs to answer: a call cut short has an unknown outcome.
+    provider_timeout_s: float = Field(default=30.0, gt=0, le=600)
+
+    simulated_success_rate: float = Field(default=1.0, ge=0, le=1)
+    simulated_min_delay_ms: int = Field(default=0, ge=0)
+    simulated_max_delay_ms: int = Field(default=0, ge=0)
+    simulated_seed: int | None = None
+    simulated_calls_file: str | None = None
+
+    @property
+    def simulation(self) -> Simulation:
+        """The simulated provider's behaviour."""
+        return Simulation(
+            success_rate=self.simulated_success_rate,
+            min_delay_ms=self.simulated_min_delay_ms,
+            max_delay_ms=max(self.simulated_min_delay_ms, self.simulated_max_delay_ms),
+            seed=self.simulated_seed,
+            calls_file=self.simulated_calls_file,
+        )
+
+
+AnySenderSettings = TypeVar("AnySenderSettings", bound=SenderSettings)
+
+
+class _AdapterPart:
+    """Closes the adapter when everything that might use it has ended."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+
+    async def start(self) -> None:
+        pass
+
+    def ready(self) -> str | None:
+        return None
+
+    async def drain(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self._adapter.close()
+
+
+def run_sender(
+    channel: Channel,
+    settings_type: type[AnySenderSettings],
+    build_adapter: Callable[[AnySenderSettings], Adapter],
+) -> None:
+    """Run the channel's sender until it is told to stop."""
+    name = f"{channel}-sender"
+
+    def build(settings: AnySenderSettings) -> Sequence[Part]:
+        return sender_parts(channel, settings, build_adapter(settings))
+
+    main(name, settings_type, build)
+
+
+def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -> Sequence[Part]:
+    """The parts of a sender: publisher, database, ledger and consumer around the delivery loop."""
+    name = f"{channel}-sender"
+    url = settings.rabbitmq_url.get_secret_value()
+    publisher = EventPublisher(
+        url,
+        name=name,
+        required_queues=[routing.PROJECTOR_QUEUE, *map(routing.retry_name, settings.broker_delays_ms)],
+        linger_s=settings.batch_linger_ms / 1000,
+        max_events=settings.batch_max_events,
+    )
+    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    ledger = Ledger(database, owner=_owner(name))
+    loop = DeliveryLoop(
+        adapter,
+        ledger,
+        publisher,
+        max_in_flight=settings.max_in_flight,
+        provider_timeout_s=settings.provider_timeout_s,
+        retry_delays_ms=settings.retry_delays_ms,
+        look_again_ms=LOOK_AGAIN_MS,
+    )
+    consumer = Consumer(
+        url,
+        name=name,
+        queues=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
+        prefetch=settings.prefetch,
+        handler=loop.handle,
+        publisher=publisher,
+        retry_delay_ms=LOOK_AGAIN_MS,
+    )
+    return [_AdapterPart(adapter), publisher, database, ledger, consumer]
+
+
+def _owner(name: str) -> str:
+    # Of one life of a process: a restarted one must not take its predecessor's claims for its own.
+    return f"{name}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -1,0 +1,34 @@
+"""Waiting out what time heals."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from wavecom_common.kernel.backoff import reconnect_delays_s
+from wavecom_common.kernel.errors import Draining, Unavailable, Unroutable
+
+Result = TypeVar("Result")
+
+
+async def until_available(
+    step: Callable[[], Awaitable[Result]], *, stop: asyncio.Event, tell: Callable[[Exception], None]
+) -> Result:
+    """The step's result, repeating it while it raises `Unavailable` or `Unroutable`; each such error is told.
+
+    Waits between tries grow to five seconds.
+
+    Raises:
+        Draining: `stop` was set before the step succeeded.
+    """
+    for delay_s in reconnect_delays_s():
+        try:
+            return await step()
+        except (Unavailable, Unroutable) as error:
+            tell(error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await stop.wait()
+        if stop.is_set():
+            raise Draining("stopping")
+    raise AssertionError("the delays are endless")

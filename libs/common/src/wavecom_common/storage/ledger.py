@@ -1,0 +1,196 @@
+"""The delivery ledger: who claimed an attempt, until when, and how it ended.
+
+A claim is inserted before the provider is called and its outcome is stored before anything is published, so whoever
+gets the attempt again knows what was done. Writes of concurrent attempts go to the database together.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from wavecom_common.events import outcomes
+from wavecom_common.events.outcomes import DeliveryOutcome
+from wavecom_common.kernel.batcher import Batcher
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import DatetimeMS, Document, UpdateOne
+from wavecom_common.storage.errors import database_errors
+from wavecom_common.storage.inserts import insert_new
+from wavecom_common.storage.names import DELIVERIES
+from wavecom_common.telemetry import metrics
+from wavecom_common.telemetry.logs import get_logger
+
+# Renewed at a third of its time, so an owner that lives keeps it, and one that died is taken over from soon.
+LEASE_S: Final = 10.0
+_MAX_BATCH: Final = 500
+_LINGER_S: Final = 0.003
+
+_KINDS: Final[dict[str, type[DeliveryOutcome]]] = {
+    kind.__name__: kind
+    for kind in (
+        outcomes.Delivered,
+        outcomes.TransientFailure,
+        outcomes.Throttled,
+        outcomes.PermanentFailure,
+        outcomes.UnknownOutcome,
+    )
+}
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the ledger holds of an attempt."""
+
+    owner: str
+    lease_until_ms: int
+    # Set once the provider answered, with the time of its answer.
+    outcome: DeliveryOutcome | None = None
+    ended_at_ms: int = 0
+
+
+class Ledger:
+    """Claims and outcomes of attempts, by key (`<notification id>:<attempt>`); a part of a process.
+
+    Every method raises `Unavailable` when the database can't be reached; all may be called again.
+    """
+
+    def __init__(
+        self, database: Database, *, owner: str, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
+    ) -> None:
+        self._collection = database.collection(DELIVERIES)
+        self._owner = owner
+        self._clock = clock
+        self._lease_ms = round(lease_s * 1000)
+        self._held: dict[str, int] = {}
+        self._claims: Batcher[str, Claim | None] = Batcher(
+            self._insert, max_items=_MAX_BATCH, linger_s=_LINGER_S, max_in_flight=2
+        )
+        self._settlements: Batcher[tuple[str, Claim], Claim] = Batcher(
+            self._store, max_items=_MAX_BATCH, linger_s=_LINGER_S, max_in_flight=2
+        )
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to renew the leases of claims held."""
+        self._renewal = spawn_vital(self._renew_for_ever(), "lease renewal")
+
+    def ready(self) -> str | None:
+        """Always None: the database says itself whether it can be reached."""
+        return None
+
+    async def drain(self) -> None:
+        """Nothing to do: whoever claims waits for the answer itself."""
+
+    async def close(self) -> None:
+        """Stop renewing; leases not settled run out."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+
+    async def claim(self, key: str) -> Claim | None:
+        """Claim the attempt. None: it is ours and not called yet; else the claim that is there.
+
+        A claim of our own without an outcome counts as new: its insert was done although we were told otherwise. So
+        the caller asks only for attempts it has not in hand, and keeps one in hand until its outcome is stored.
+        """
+        return await self._claims.submit(key)
+
+    async def take_over(self, key: str, found: Claim) -> bool:
+        """Claim an attempt whose owner let its lease run out; False when somebody else was faster."""
+        lease_until_ms = self._clock.now_ms() + self._lease_ms
+        with database_errors():
+            result = await self._collection.update_one(
+                {"_id": key, "owner": found.owner, "leaseUntil": DatetimeMS(found.lease_until_ms), "outcome": None},
+                {"$set": {"owner": self._owner, "leaseUntil": DatetimeMS(lease_until_ms)}},
+            )
+        if result.modified_count == 1:
+            self._held[key] = lease_until_ms
+        return result.modified_count == 1
+
+    async def settle(self, key: str, outcome: DeliveryOutcome, ended_at_ms: int) -> Claim:
+        """Store how the attempt ended. The first outcome stored stays: what holds is returned."""
+        claim = Claim(self._owner, 0, outcome, ended_at_ms)
+        settled = await self._settlements.submit((key, claim))
+        self._held.pop(key, None)
+        return settled
+
+    async def _insert(self, keys: list[str]) -> Sequence[Claim | None]:
+        metrics.BATCH_SIZE.record(len(keys), {"what": "claim"})
+        now_ms = self._clock.now_ms()
+        lease_until_ms = now_ms + self._lease_ms
+        claimed_at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)
+        documents: list[Document] = [
+            {"_id": key, "owner": self._owner, "claimedAt": claimed_at, "leaseUntil": lease_until, "outcome": None}
+            for key in keys
+        ]
+        known = {keys[index] for index in await insert_new(self._collection, documents)}
+        found = await self._find(known) if known else {}
+        theirs = {key: claim for key, claim in found.items() if claim.owner != self._owner or claim.outcome}
+        self._held |= {key: lease_until_ms for key in keys if key not in theirs}
+        return [theirs.get(key) for key in keys]
+
+    async def _store(self, settlements: list[tuple[str, Claim]]) -> Sequence[Claim]:
+        metrics.BATCH_SIZE.record(len(settlements), {"what": "outcome"})
+        updates = [
+            UpdateOne(
+                {"_id": key, "outcome": None},
+                {"$set": {"outcome": _to_document(claim), "endedAt": DatetimeMS(claim.ended_at_ms)}},
+            )
+            for key, claim in settlements
+        ]
+        with database_errors():
+            result = await self._collection.bulk_write(updates, ordered=False)
+        if result.matched_count == len(settlements):
+            return [claim for _, claim in settlements]
+        # Somebody took over while we were away, or an earlier try was done after all: what is there holds.
+        found = await self._find({key for key, _ in settlements})
+        return [found.get(key, claim) for key, claim in settlements]
+
+    async def _find(self, keys: set[str]) -> dict[str, Claim]:
+        with database_errors():
+            documents = await self._collection.find({"_id": {"$in": list(keys)}}).to_list(None)
+        return {document["_id"]: _from_document(document) for document in documents}
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(self._lease_ms / 3000)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        now_ms = self._clock.now_ms()
+        due = [key for key, until_ms in self._held.items() if until_ms - now_ms < self._lease_ms * 2 // 3]
+        if not due:
+            return
+        lease_until_ms = now_ms + self._lease_ms
+        try:
+            with database_errors():
+                await self._collection.update_many(
+                    {"_id": {"$in": due}, "owner": self._owner, "outcome": None},
+                    {"$set": {"leaseUntil": DatetimeMS(lease_until_ms)}},
+                )
+        except Unavailable as error:
+            _log.warning("leases_not_renewed", count=len(due), error=str(error))
+            return
+        for key in due:
+            if key in self._held:
+                self._held[key] = lease_until_ms
+
+
+def _to_document(claim: Claim) -> Document:
+    assert claim.outcome is not None
+    return {"kind": type(claim.outcome).__name__, **asdict(claim.outcome)}
+
+
+def _from_document(document: Document) -> Claim:
+    stored = document["outcome"]
+    return Claim(
+        owner=document["owner"],
+        lease_until_ms=int(document["leaseUntil"]),
+        outcome=_KINDS[stored.pop("kind")](**stored) if stored else None,
+        ended_at_ms=int(document["endedAt"]) if stored else 0,
+    )

@@ -1,0 +1,9 @@
+"""`python -m sms_sender`: delivers sms notifications until it is told to stop."""
+
+from wavecom_common.delivery.simulated import SimulatedProvider
+from wavecom_common.hosting.sender import run_sender
+
+from sms_sender.settings import SmsSenderSettings
+
+if __name__ == "__main__":
+    run_sender("sms", SmsSenderSettings, lambda settings: SimulatedProvider(settings.simulation))

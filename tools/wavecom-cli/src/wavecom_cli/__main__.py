@@ -1,0 +1,55 @@
+"""`wavecom`: what an operator does to a running system, from the command line."""
+
+import asyncio
+import sys
+
+import typer
+from wavecom_common.hosting.settings import Settings
+from wavecom_common.kernel.errors import WavecomError
+from wavecom_common.messaging import topology as broker
+from wavecom_common.storage import indexes
+from wavecom_common.storage.client import Database
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
+topology = typer.Typer(no_args_is_help=True, help="The exchanges and queues on the broker.")
+database = typer.Typer(no_args_is_help=True, help="The collections in the database.")
+app.add_typer(topology, name="topology")
+app.add_typer(database, name="database")
+
+
+@topology.command("apply")
+def topology_apply() -> None:
+    """Declare every exchange and queue; safe to repeat."""
+    settings = Settings.load()
+    planned = broker.plan(settings.broker_delays_ms)
+    asyncio.run(broker.apply(settings.rabbitmq_url.get_secret_value(), planned))
+    print(f"{len(planned.exchanges)} exchanges and {len(planned.queues)} queues are there")
+
+
+@database.command("apply")
+def database_apply() -> None:
+    """Create every index; safe to repeat."""
+    settings = Settings.load()
+
+    async def apply() -> None:
+        link = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+        try:
+            await indexes.apply(link)
+        finally:
+            await link.close()
+
+    asyncio.run(apply())
+    print("the indexes are there")
+
+
+def main() -> None:
+    """Run a command; one of our errors becomes one line and exit status 1."""
+    try:
+        app()
+    except WavecomError as error:
+        print(f"wavecom: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
