@@ -1,0 +1,3 @@
+"""Fixtures every test may use; see `wavecom_stack.testing`."""
+
+pytest_plugins = ["wavecom_stack.testing"]
