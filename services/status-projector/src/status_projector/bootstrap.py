@@ -1,0 +1,57 @@
+"""The parts of both processes, put together."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from wavecom_common.events import routing
+from wavecom_common.hosting.part import Part
+from wavecom_common.hosting.settings import LOOK_AGAIN_MS
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.read_model import ReadModel
+
+from status_projector.projector import Projector
+from status_projector.query_server import QueryServer
+from status_projector.settings import ProjectorSettings, QuerySettings
+from status_projector.status_query import StatusQuery
+from status_projector.young_ids import YoungIds
+
+# A client waits for an answer, so a database that is away has to be told of soon.
+_QUERY_TIMEOUT_S: Final = 3.0
+
+
+def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
+    """A consumer of all events, the database, and the publisher that dead-letters what the database refuses."""
+    url = settings.rabbitmq_url.get_secret_value()
+    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    publisher = EventPublisher(url, name="status-projector", required_queues=[routing.retry_name(LOOK_AGAIN_MS)])
+    projector = Projector(
+        EventStore(database),
+        ReadModel(database),
+        max_events=settings.projector_max_events,
+        linger_s=settings.projector_linger_ms / 1000,
+    )
+    consumer = Consumer(
+        url,
+        name="status-projector",
+        queues=[routing.PROJECTOR_QUEUE],
+        prefetch=settings.prefetch,
+        handler=projector,
+        publisher=publisher,
+        retry_delay_ms=LOOK_AGAIN_MS,
+    )
+    return [database, publisher, consumer]
+
+
+def build_query(settings: QuerySettings) -> Sequence[Part]:
+    """The database and the gRPC server that answers from it."""
+    database = Database(
+        settings.mongodb_url.get_secret_value(), settings.mongodb_database, operation_timeout_s=_QUERY_TIMEOUT_S
+    )
+    young_ids = YoungIds(
+        window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
+    )
+    servicer = StatusQuery(ReadModel(database), EventStore(database), young_ids)
+    return [database, QueryServer(servicer, database, host=settings.grpc_host, port=settings.grpc_port)]

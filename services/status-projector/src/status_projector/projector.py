@@ -1,0 +1,74 @@
+"""From events on the queue to the event store and the read model, many at a time."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from wavecom_common.kernel.batcher import Batcher
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.telemetry import metrics, spans
+from wavecom_proto.v1.events_pb2 import Event
+
+from status_projector import projection
+
+# One batch is written while the next one is prepared.
+_BATCHES_IN_FLIGHT: Final = 2
+
+
+class Projector:
+    """Handles messages by storing their events and folding them into the read model; then they may be acknowledged.
+
+    Events of concurrent messages are written together. Needs no order: copies of this process run in parallel.
+    Raises `Unavailable` while the database cannot be reached; repeating a message does no harm.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        read_model: ReadModel,
+        *,
+        max_events: int,
+        linger_s: float,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._store = store
+        self._read_model = read_model
+        self._clock = clock
+        self._batcher: Batcher[Event, Outcome] = Batcher(
+            self._project, max_items=max_events, linger_s=linger_s, max_in_flight=_BATCHES_IN_FLIGHT
+        )
+
+    async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
+        """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
+        return await self._batcher.submit_all(incoming.events)
+
+    async def _project(self, events: list[Event]) -> Sequence[Outcome]:
+        try:
+            await self._write(events)
+        except Unstorable as refusal:
+            if len(events) == 1:
+                return [DeadLetter(str(refusal))]
+            # Halve until those that are refused are alone. What is written twice on the way does no harm.
+            middle = len(events) // 2
+            first, second = await asyncio.gather(self._project(events[:middle]), self._project(events[middle:]))
+            return [*first, *second]
+        return [ACK] * len(events)
+
+    async def _write(self, events: Sequence[Event]) -> None:
+        with spans.batch_write("project events", events):
+            told = projection.fold(events)
+            appended = await self._store.append(events)
+            # Where an event was stored before, the stored one counts: the read model is the fold of the store.
+            await self._read_model.merge(told if not appended.duplicates else projection.fold(appended.events))
+        self._measure(events)
+
+    def _measure(self, events: Sequence[Event]) -> None:
+        metrics.BATCH_SIZE.record(len(events), {"what": "projection"})
+        now_ms = self._clock.now_ms()
+        for event in events:
+            metrics.PROJECTOR_LAG_SECONDS.record((now_ms - event.occurred_at_ms) / 1000)

@@ -1,0 +1,24 @@
+"""The settings of both processes of this package."""
+
+from pydantic import Field
+from wavecom_common.hosting.settings import Settings
+
+
+class ProjectorSettings(Settings):
+    """The projector's: how many messages it holds, and how many of their events are written together."""
+
+    # A message holds up to `batch_max_events` events, so this bounds what is held in memory.
+    prefetch: int = Field(200, ge=1, le=2000)
+    projector_max_events: int = Field(1000, ge=1, le=10_000)
+    projector_linger_ms: float = Field(5.0, ge=0, le=1000)
+
+
+class QuerySettings(Settings):
+    """The query server's: where it listens, and how long it waits for a notification that was just accepted."""
+
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(50051, ge=0, le=65535)
+    # An id younger than the window is looked for again until the wait is over, by so many calls at a time.
+    young_window_s: float = Field(10.0, ge=0, le=3600)
+    young_wait_s: float = Field(2.0, ge=0, le=30)
+    young_max_waiting: int = Field(200, ge=0, le=10_000)

@@ -1,0 +1,119 @@
+"""The answers of the gRPC service StatusQuery."""
+
+from collections.abc import Awaitable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import grpc
+from wavecom_common.events.channels import CHANNELS
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.ids import is_notification_id
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.facts import STATUSES
+from wavecom_common.storage.read_model import Filters, ReadModel
+from wavecom_proto.v1.status_pb2 import (
+    GetNotificationRequest,
+    GetTimelineRequest,
+    ListNotificationsRequest,
+    ListNotificationsResponse,
+    Notification,
+    Timeline,
+)
+from wavecom_proto.v1.status_pb2_grpc import StatusQueryServicer
+
+from status_projector.view import notification
+from status_projector.young_ids import YoungIds
+
+MAX_LIMIT: Final = 100
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Reply = TypeVar("Reply")
+
+
+class _NotFound(Exception):
+    """There is no such notification, or it is another tenant's."""
+
+
+class _InvalidArgument(Exception):
+    """The question itself is wrong; the text says how."""
+
+
+class StatusQuery(StatusQueryServicer):
+    """Answers from the read model and the event store.
+
+    Errors: INVALID_ARGUMENT for a wrong question, NOT_FOUND, and UNAVAILABLE (ask again) for everything time heals.
+    """
+
+    def __init__(self, read_model: ReadModel, store: EventStore, young_ids: YoungIds) -> None:
+        self._read_model = read_model
+        self._store = store
+        self._young_ids = young_ids
+
+    async def GetNotification(self, request: GetNotificationRequest, context: Context) -> Notification:
+        """One notification of the tenant."""
+        return await _answer(context, self._notification(request))
+
+    async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
+        """One page of the tenant's notifications, newest first."""
+        return await _answer(context, self._page(request))
+
+    async def GetTimeline(self, request: GetTimelineRequest, context: Context) -> Timeline:
+        """Every event of one notification of the tenant, oldest first."""
+        return await _answer(context, self._timeline(request))
+
+    async def _notification(self, request: GetNotificationRequest) -> Notification:
+        _check_id(request.id)
+        found = await self._young_ids.find(request.id, lambda: self._read_model.get(request.tenant, request.id))
+        if found is None:
+            raise _NotFound
+        return notification(request.id, found)
+
+    async def _page(self, request: ListNotificationsRequest) -> ListNotificationsResponse:
+        filters = _filters(request)
+        total = await self._read_model.count(filters)
+        skip = (request.page - 1) * request.limit
+        if skip >= total:
+            return ListNotificationsResponse(total=total)
+        page = await self._read_model.list(filters, skip=skip, limit=request.limit)
+        return ListNotificationsResponse(notifications=[notification(*one) for one in page], total=total)
+
+    async def _timeline(self, request: GetTimelineRequest) -> Timeline:
+        _check_id(request.id)
+
+        async def look() -> Timeline | None:
+            events = await self._store.timeline(request.tenant, request.id)
+            return Timeline(events=events) if events else None
+
+        found = await self._young_ids.find(request.id, look)
+        if found is None:
+            raise _NotFound
+        return found
+
+
+async def _answer(context: Context, work: Awaitable[Reply]) -> Reply:
+    try:
+        return await work
+    except _NotFound:
+        status, details = grpc.StatusCode.NOT_FOUND, "notification not found"
+    except _InvalidArgument as error:
+        status, details = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    except Unavailable as error:
+        status, details = grpc.StatusCode.UNAVAILABLE, str(error)
+    await context.abort(status, details)
+    raise AssertionError("abort raises")
+
+
+def _check_id(notification_id: str) -> None:
+    if not is_notification_id(notification_id):
+        raise _InvalidArgument("id: not a notification id")
+
+
+def _filters(request: ListNotificationsRequest) -> Filters:
+    if request.status and request.status not in STATUSES:
+        raise _InvalidArgument(f"status: not one of {', '.join(STATUSES)}")
+    if request.channel and request.channel not in CHANNELS:
+        raise _InvalidArgument(f"channel: not one of {', '.join(CHANNELS)}")
+    if request.page < 1:
+        raise _InvalidArgument("page: counts from 1")
+    if not 1 <= request.limit <= MAX_LIMIT:
+        raise _InvalidArgument(f"limit: 1 to {MAX_LIMIT}")
+    return Filters(request.tenant, status=request.status or None, channel=request.channel or None)
