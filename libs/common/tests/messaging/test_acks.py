@@ -1,0 +1,47 @@
+from wavecom_common.messaging.acks import Acks
+
+
+class Frames:
+    def __init__(self) -> None:
+        self.written: list[tuple[int, bool]] = []
+
+    async def write(self, tag: int, multiple: bool) -> None:
+        self.written.append((tag, multiple))
+
+
+def acks_with(frames: Frames, delivered: int) -> Acks:
+    acks = Acks(frames.write)
+    for tag in range(1, delivered + 1):
+        acks.delivered(tag)
+    return acks
+
+
+async def test_a_run_of_finished_messages_is_one_frame() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 5)
+    for tag in (2, 1, 3):
+        acks.finish(tag)
+    await acks.flush()
+    assert frames.written == [(3, True)]
+
+
+async def test_what_is_finished_behind_a_slow_message_is_acked_alone() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 4)
+    for tag in (1, 3, 4):
+        acks.finish(tag)
+    await acks.flush()
+    assert frames.written == [(1, True), (3, False), (4, False)]
+
+
+async def test_nothing_unfinished_is_ever_covered_by_a_later_run() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 4)
+    acks.finish(3)
+    await acks.flush()
+    acks.finish(1)
+    await acks.flush()
+    acks.finish(4)
+    acks.finish(2)
+    await acks.flush()
+    assert frames.written == [(3, False), (1, True), (4, True)]

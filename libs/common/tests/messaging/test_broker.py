@@ -1,0 +1,285 @@
+"""The publisher and the consumer on a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import aio_pika
+import pytest
+from wavecom_common.events import codec, routing, types
+from wavecom_common.kernel.errors import Unavailable, Unroutable
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.incoming import Handler, Incoming
+from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.messaging.settlement import REASON_HEADER
+from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.waiting import eventually
+
+DELAYS_MS = [100, 1000]
+
+
+@pytest.fixture
+async def broker(broker_url: str) -> str:
+    await topology.apply(broker_url, topology.plan(DELAYS_MS))
+    return broker_url
+
+
+@asynccontextmanager
+async def publishing(url: str, required: Sequence[str] = (routing.PROJECTOR_QUEUE,)) -> AsyncIterator[EventPublisher]:
+    publisher = EventPublisher(url, name="test", required_queues=required)
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@asynccontextmanager
+async def consuming(
+    url: str, handler: Handler, publisher: EventPublisher, queue: str = routing.DISPATCHER_QUEUE
+) -> AsyncIterator[Consumer]:
+    consumer = Consumer(
+        url,
+        name="test",
+        queues=[queue],
+        prefetch=10,
+        handler=handler,
+        publisher=publisher,
+        retry_delay_ms=DELAYS_MS[0],
+    )
+    await consumer.start()
+    try:
+        await eventually(lambda: consumer.ready() is None, what="the consumer")
+        yield consumer
+    finally:
+        await consumer.drain()
+        await consumer.close()
+
+
+async def depth(url: str, queue: str) -> int:
+    async with connected(url, "test depth") as connection:
+        count = (await topology.message_counts(connection, [queue]))[queue]
+        assert count is not None
+        return count
+
+
+async def take(url: str, queue: str) -> aio_pika.abc.AbstractIncomingMessage:
+    async with connected(url, "test take") as connection:
+        channel = await connection.channel()
+        found = await (await channel.get_queue(queue)).get(no_ack=True)
+        assert found is not None
+        return found
+
+
+class Recorder:
+    """A handler that keeps what it saw and answers as told."""
+
+    def __init__(self, answer: Callable[[Incoming], Sequence[Outcome]] | None = None) -> None:
+        self.seen: list[Incoming] = []
+        self._answer = answer or (lambda incoming: [ACK] * len(incoming.events))
+
+    async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
+        self.seen.append(incoming)
+        return self._answer(incoming)
+
+    @property
+    def event_ids(self) -> list[str]:
+        return [event.event_id for incoming in self.seen for event in incoming.events]
+
+
+async def test_applying_the_topology_twice_changes_nothing(broker: str) -> None:
+    await topology.apply(broker, topology.plan(DELAYS_MS))
+    assert await depth(broker, routing.PROJECTOR_QUEUE) == 0
+
+
+async def test_an_event_is_in_every_queue_that_needs_it_when_publish_returns(broker: str) -> None:
+    async with publishing(broker) as publisher:
+        await publisher.publish([a_request()], timeout_s=10)
+    assert await depth(broker, routing.DISPATCHER_QUEUE) == 1
+    assert await depth(broker, routing.PROJECTOR_QUEUE) == 1
+
+
+async def test_many_events_at_once_share_messages(broker: str) -> None:
+    events = [a_request() for _ in range(300)]
+    async with publishing(broker) as publisher:
+        await asyncio.gather(*[publisher.publish([event], timeout_s=10) for event in events])
+    messages = await depth(broker, routing.DISPATCHER_QUEUE)
+    assert 3 <= messages <= 30
+
+
+async def test_events_of_different_routing_keys_never_share_a_message(broker: str) -> None:
+    recorder = Recorder()
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
+        events = [a_request(channel=channel) for channel in ("email", "sms", "push") for _ in range(5)]
+        await publisher.publish(events, timeout_s=10)
+        await eventually(lambda: len(recorder.event_ids) == 15)
+    assert all(len({event.channel for event in incoming.events}) == 1 for incoming in recorder.seen)
+    assert sorted(recorder.event_ids) == sorted(event.event_id for event in events)
+
+
+async def test_an_event_nobody_is_bound_to_raises(broker: str) -> None:
+    stranger = a_request(channel="pigeon")
+    lost = types.dispatched(stranger, attempt=1, now_ms=0)
+    async with publishing(broker) as publisher:
+        await publisher.publish([lost], timeout_s=10)  # the projector takes every notification.#
+        with pytest.raises(Unroutable):
+            await publisher.publish_message("wavecom.dead", "no such queue", publisher.message([lost]))
+
+
+async def test_nothing_is_published_while_a_required_queue_is_missing(broker: str) -> None:
+    async with publishing(broker, ["no.such.queue"]) as publisher:
+        await eventually(lambda: "no.such.queue" in (publisher.ready() or ""))
+        with pytest.raises(Unroutable):
+            await publisher.publish([a_request()], timeout_s=10)
+    assert await depth(broker, routing.PROJECTOR_QUEUE) == 0
+
+
+async def test_without_a_broker_publish_ends_at_its_deadline() -> None:
+    async with publishing("amqp://guest:guest@127.0.0.1:1/") as publisher:
+        with pytest.raises(Unavailable):
+            await publisher.publish([a_request()], timeout_s=0.3)
+        assert publisher.ready() is not None
+
+
+async def test_a_large_batch_travels_compressed_and_arrives_whole(broker: str) -> None:
+    recorder = Recorder()
+    events = [a_request(message="the same words again " * 50) for _ in range(50)]
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
+        await publisher.publish(events, timeout_s=10)
+        await eventually(lambda: len(recorder.event_ids) == 50)
+    whole = [event.content.message for incoming in recorder.seen for event in incoming.events]
+    assert set(whole) == {"the same words again " * 50}
+    stored = await take(broker, routing.PROJECTOR_QUEUE)
+    assert stored.content_encoding == codec.GZIP or len(stored.body) < 16_384
+
+
+async def test_a_handled_message_leaves_the_queue(broker: str) -> None:
+    recorder = Recorder()
+    async with publishing(broker) as publisher:
+        async with consuming(broker, recorder, publisher):
+            await publisher.publish([a_request()], timeout_s=10)
+            await eventually(lambda: len(recorder.seen) == 1)
+        assert await depth(broker, routing.DISPATCHER_QUEUE) == 0
+
+
+async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(broker: str) -> None:
+    events = [a_request() for _ in range(3)]
+
+    def answer(incoming: Incoming) -> Sequence[Outcome]:
+        again = incoming.failures == 0 and len(incoming.events) > 1
+        return [Retry(DELAYS_MS[0], "not yet", failed=1) if again and event == incoming.events[1] else ACK
+                for event in incoming.events]  # fmt: skip
+
+    recorder = Recorder(answer)
+    async with publishing(broker) as publisher:
+        await publisher.publish_message(
+            routing.EVENTS_EXCHANGE, "notification.requested.email.medium", publisher.message(events)
+        )
+        async with consuming(broker, recorder, publisher):
+            await eventually(lambda: len(recorder.seen) == 2)
+    assert [event.event_id for event in recorder.seen[1].events] == [events[1].event_id]
+    assert recorder.seen[1].failures == 1
+    assert await depth(broker, routing.PROJECTOR_QUEUE) == 1
+
+
+async def test_a_body_that_is_no_batch_ends_in_the_dead_letter_queue_with_the_reason(broker: str) -> None:
+    recorder = Recorder()
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
+        broken = aio_pika.Message(b"\xff\xffnot protobuf", content_type=codec.CONTENT_TYPE, message_id="broken")
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested.email.low", broken)
+        await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
+    dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
+    assert dead.body == b"\xff\xffnot protobuf"
+    assert "undecodable" in str(dead.headers[REASON_HEADER])
+    assert recorder.seen == []
+
+
+async def dead_is(url: str, queue: str, count: int) -> bool:
+    return await depth(url, routing.dead_queue(queue)) == count
+
+
+async def test_a_dead_lettered_request_becomes_failed(broker: str) -> None:
+    recorder = Recorder(lambda incoming: [DeadLetter("unfit")] * len(incoming.events))
+    request = a_request()
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
+        await publisher.publish([request], timeout_s=10)
+        await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
+        await eventually(lambda: depth_is(broker, routing.PROJECTOR_QUEUE, 2))
+    await take(broker, routing.PROJECTOR_QUEUE)
+    told = await take(broker, routing.PROJECTOR_QUEUE)
+    [end] = codec.decode(told.body, content_type=told.content_type, content_encoding=told.content_encoding)
+    assert end.type == types.FAILED
+    assert (end.notification_id, end.failed.reason) == (request.notification_id, types.DEAD_LETTER)
+
+
+async def depth_is(url: str, queue: str, count: int) -> bool:
+    return await depth(url, queue) == count
+
+
+async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbours_are_not(broker: str) -> None:
+    events = [a_request(message=text) for text in ("good", "poison", "good too")]
+    handled: set[str] = set()
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        if any(event.content.message == "poison" for event in incoming.events):
+            raise ZeroDivisionError
+        handled.update(event.event_id for event in incoming.events)
+        return [ACK] * len(incoming.events)
+
+    async with publishing(broker) as publisher:
+        await publisher.publish_message(
+            routing.EVENTS_EXCHANGE, "notification.requested.email.medium", publisher.message(events)
+        )
+        async with consuming(broker, handler, publisher):
+            await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
+    assert handled == {events[0].event_id, events[2].event_id}
+    dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
+    assert "ZeroDivisionError" in str(dead.headers[REASON_HEADER])
+
+
+async def test_while_something_is_unavailable_the_message_waits_unacknowledged(broker: str) -> None:
+    calls = 0
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise Unavailable("database: away")
+        return [ACK] * len(incoming.events)
+
+    async with publishing(broker) as publisher:
+        async with consuming(broker, handler, publisher):
+            await publisher.publish([a_request()], timeout_s=10)
+            await eventually(lambda: calls == 3)
+        assert await depth(broker, routing.DISPATCHER_QUEUE) == 0
+        assert await depth(broker, routing.dead_queue(routing.DISPATCHER_QUEUE)) == 0
+
+
+async def test_what_is_not_finished_at_a_stop_goes_back_to_the_queue(broker: str) -> None:
+    begun = asyncio.Event()
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        begun.set()
+        raise Unavailable("database: away")
+
+    async with publishing(broker) as publisher:
+        async with consuming(broker, handler, publisher):
+            await publisher.publish([a_request()], timeout_s=10)
+            await begun.wait()
+        await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 1))
+
+
+async def test_a_delayed_event_comes_after_its_delay_under_its_own_routing_key(broker: str) -> None:
+    recorder = Recorder()
+    queue = routing.sender_queue("email", "medium")
+    loop = asyncio.get_running_loop()
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher, queue):
+        begun_s = loop.time()
+        event = types.dispatched(a_request(), attempt=2, now_ms=0)
+        await publisher.publish_later([event], delay_ms=1000, timeout_s=10)
+        await eventually(lambda: len(recorder.seen) == 1)
+    assert loop.time() - begun_s >= 1.0
+    assert recorder.event_ids == [event.event_id]
