@@ -110,18 +110,23 @@ class Stack:
         """Whether this folder's stack is up."""
         return self.supervisor.is_running()
 
-    def stop(self, *, keep_data: bool = False) -> None:
+    def stop(self, *, keep_data: bool = False) -> int:
         """Stop whatever of this folder still runs, also what an earlier start left behind.
+
+        Returns:
+            How many processes there were that no supervisor looked after.
 
         Raises:
             StackError: something does not stop.
         """
         self.supervisor.stop()
-        end_leftovers(self.folder)
+        left = end_leftovers(self.folder)
         docker.stop(infra.COMPOSE_FILE, self.folder, keep_data=keep_data)
-        self.folder.state.unlink(missing_ok=True)
+        for path in [self.folder.state, *self.folder.root.glob("*.pid")]:
+            path.unlink(missing_ok=True)
         if not keep_data:
             self.folder.remove_data()
+        return left
 
 
 def _not_ready(client: httpx.Client, process: services.Process) -> str | None:

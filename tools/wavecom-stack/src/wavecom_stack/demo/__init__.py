@@ -1,0 +1,1 @@
+"""`make demo`: the system at work, from POST to a delivered mail."""

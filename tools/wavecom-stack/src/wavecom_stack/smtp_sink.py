@@ -1,0 +1,48 @@
+"""A mail server that keeps what it is sent: `python -m wavecom_stack.smtp_sink --port 2525 --folder mail`."""
+
+import asyncio
+import itertools
+import signal
+from pathlib import Path
+
+import typer
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from wavecom_stack.ports import LOOPBACK
+
+
+class FolderHandler:
+    """Stores each mail as `<number>.eml` in the order of arrival."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count(1)
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        """Take a mail; it is on disk before it is answered for."""
+        content = envelope.content
+        data = content.encode() if isinstance(content, str) else content or b""
+        (self._folder / f"{next(self._numbers):05}.eml").write_bytes(data)
+        return "250 OK"
+
+
+async def serve(port: int, folder: Path) -> None:
+    """Take mail on the loopback interface until told to stop."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    handler = FolderHandler(folder)
+    server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True, loop=loop), LOOPBACK, port)
+    async with server:
+        await stop.wait()
+
+
+def main(port: int = typer.Option(), folder: Path = typer.Option()) -> None:  # noqa: B008 - typer's way
+    """Run the sink."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(port, folder))
+
+
+if __name__ == "__main__":
+    typer.run(main)
