@@ -1,7 +1,5 @@
 """The connection says truly how it is, and its errors are ours."""
 
-from itertools import combinations
-
 import pytest
 from pymongo import errors as driver
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable, Unstorable
@@ -54,8 +52,6 @@ async def test_applying_the_indexes_again_changes_nothing(database: Database) ->
         "channel_1_head.status_1",
     } <= before[names.NOTIFICATIONS].keys()
     assert before[names.DELIVERIES]["claimedAt_1"]["expireAfterSeconds"] == 14 * 24 * 3600
-    for one, other in combinations(before[names.NOTIFICATIONS].values(), 2):
-        assert one["key"] != other["key"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +61,7 @@ async def test_applying_the_indexes_again_changes_nothing(database: Database) ->
         driver.ServerSelectionTimeoutError(),
         driver.NetworkTimeout(),
         driver.NotPrimaryError(),
-        driver.WTimeoutError(),
+        driver.WTimeoutError("no majority", 64),
         driver.ExecutionTimeout("too slow", 50),
         driver.WaitQueueTimeoutError(),
         driver.OperationFailure("not authorised", 13),

@@ -1,0 +1,130 @@
+"""The projector's two collections hold what was told, and the read model is the fold of the event store."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from status_projector import projection
+from status_projector.projector import Projector
+from wavecom_common.events import types
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.outcome import ACK, DeadLetter
+from wavecom_common.storage import facts_document, names
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import ObjectId
+from wavecom_common.storage.event_store import Appended, EventStore
+from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
+from wavecom_common.testing.histories import deliveries, histories
+from wavecom_proto.v1.events_pb2 import Event
+
+QUEUE = "status-projector.events"
+
+
+@pytest.mark.connected
+@pytest.mark.timeout(180)
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.data(), st.lists(histories(), min_size=8, max_size=12))
+async def test_the_database_holds_the_fold_whatever_order_repetition_and_batching(
+    database: Database, data: st.DataObject, told: list[list[Event]]
+) -> None:
+    events = [event for history in told for event in history]
+    batches = data.draw(deliveries(events))
+    projectors = [_projector(database), _projector(database, max_events=20)]
+
+    await asyncio.gather(
+        *[projectors[place % 2](_incoming(batch)) for place, batch in enumerate(batches)],
+    )
+
+    expected = {nid: facts_document.document(state) for nid, state in projection.fold(events).items()}
+    assert await _documents(database, expected) == expected
+    assert {event.event_id for event in events} <= {event.event_id async for event in EventStore(database).stream()}
+
+
+@pytest.mark.connected
+async def test_what_was_told_twice_with_other_times_leaves_model_and_store_agreed(database: Database) -> None:
+    request = a_request()
+    attempt = a_dispatch(request=request)
+    tellings = [
+        types.sent(attempt, provider="simulated", provider_message_id="", now_ms=NOW_MS + late) for late in (50, 10, 90)
+    ]
+    projector = _projector(database)
+
+    for told in [[request], *[[telling] for telling in tellings], tellings]:
+        assert await projector(_incoming(told)) == [ACK] * len(told)
+
+    stored = [event async for event in EventStore(database).stream()]
+    assert tellings[0] in stored
+    assert projection.fold(stored) == await _model(database)
+
+
+@pytest.mark.connected
+async def test_one_refused_event_is_dead_lettered_and_the_others_are_written(database: Database) -> None:
+    refused, *fine = (a_request() for _ in range(9))
+    refused.content.metadata_json = '{"n": 18446744073709551615}'
+    also_refused = a_request()
+    also_refused.content.metadata_json = "[]"
+
+    outcomes = await _projector(database)(_incoming([*fine[:5], refused, *fine[5:], also_refused]))
+
+    assert [type(outcome) for outcome in outcomes] == [type(ACK)] * 5 + [DeadLetter] + [type(ACK)] * 3 + [DeadLetter]
+    assert set(await _model(database)) == {event.notification_id for event in fine}
+
+
+@pytest.mark.connected
+async def test_concurrent_messages_are_written_together(database: Database) -> None:
+    store = _CountingStore(database)
+    projector = Projector(store, ReadModel(database), max_events=1000, linger_s=0.05)
+
+    await asyncio.gather(*[projector(_incoming([a_request()])) for _ in range(50)])
+
+    assert store.batches == [50]
+
+
+async def test_an_outage_is_the_callers_to_wait_for() -> None:
+    away = Database("mongodb://127.0.0.1:1/?directConnection=true", "none", operation_timeout_s=0.1)
+
+    with pytest.raises(Unavailable):
+        await _projector(away)(_incoming([a_request()]))
+
+    await away.close()
+
+
+class _CountingStore(EventStore):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.batches: list[int] = []
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        self.batches.append(len(events))
+        return await super().append(events)
+
+
+def _projector(database: Database, *, max_events: int = 1000) -> Projector:
+    return Projector(EventStore(database), ReadModel(database), max_events=max_events, linger_s=0)
+
+
+def _incoming(events: Sequence[Event]) -> Incoming:
+    return Incoming(QUEUE, "m", events, asyncio.Event())
+
+
+async def _model(database: Database) -> dict[str, Facts]:
+    return {nid: facts async for nid, facts in ReadModel(database).stream()}
+
+
+async def _documents(database: Database, ids: dict[str, object]) -> dict[str, dict[str, object]]:
+    found = (
+        await database.collection(names.NOTIFICATIONS)
+        .find({"_id": {"$in": [ObjectId(nid) for nid in ids]}})
+        .to_list(None)
+    )
+    return {str(document.pop("_id")): document for document in found}
