@@ -82,5 +82,5 @@ $(UV_READY):
 
 .venv/.ready: $(UV_READY) uv.lock pyproject.toml $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 	@echo "Installing the workspace's packages into .venv (a minute or two the first time) ..."
-	@$(UV) sync --frozen --python $(PYTHON) --quiet
+	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
 	@touch $@
