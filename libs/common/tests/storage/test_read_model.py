@@ -3,12 +3,24 @@
 import asyncio
 
 import pytest
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.storage import facts_document, names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ObjectId
-from wavecom_common.storage.facts import FAILED, PROCESSING, QUEUED, SENT, Facts, Head, LastAttempt, LastError, Request
+from wavecom_common.storage.facts import (
+    FAILED,
+    PROCESSING,
+    QUEUED,
+    SENT,
+    STATUSES,
+    Facts,
+    Head,
+    LastAttempt,
+    LastError,
+    Request,
+)
 from wavecom_common.storage.read_model import Filters, ReadModel
 
 pytestmark = pytest.mark.connected
@@ -82,6 +94,30 @@ async def test_a_listing_is_newest_first_filtered_paged_and_without_content(data
     narrowed = Filters("default", status=PROCESSING, channel="sms")
     assert [nid for nid, _ in await read_model.list(narrowed, skip=0, limit=5)] == [ids[7], ids[1]]
     assert await read_model.count(narrowed) == 2
+
+
+@pytest.mark.parametrize("channel", [None, "email", "push"])
+@pytest.mark.parametrize("status", [None, QUEUED, FAILED])
+async def test_no_listing_reads_more_than_its_page(database: Database, status: str | None, channel: str | None) -> None:
+    # The newest are of one kind, the others of rare ones: an index that is not sorted for the filter has to pass them.
+    kinds = [("email", SENT)] * 200 + [("push", FAILED), ("push", QUEUED), ("email", FAILED), ("email", QUEUED)] * 10
+    facts = {
+        new_notification_id(START_MS): Facts(
+            Head(0, 0, 0, kind), START_MS, request=_request(channel=narrow, created_at_ms=START_MS - age)
+        )
+        for age, (narrow, kind) in enumerate(kinds)
+    }
+    await ReadModel(database).merge(facts)
+    query = Filters("default", status=status, channel=channel).query()
+
+    explained = (
+        await database.collection(names.NOTIFICATIONS)
+        .find(query, sort=[("createdAt", -1), ("_id", -1)], limit=5)
+        .explain()
+    )
+
+    assert explained["executionStats"]["nReturned"] == 5
+    assert explained["executionStats"]["totalKeysExamined"] <= 5 + len(CHANNELS) * len(STATUSES)
 
 
 async def test_many_writers_of_the_same_notifications_all_get_their_facts_in(database: Database) -> None:

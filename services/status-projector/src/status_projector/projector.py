@@ -69,6 +69,6 @@ class Projector:
 
     def _measure(self, events: Sequence[Event]) -> None:
         metrics.BATCH_SIZE.record(len(events), {"what": "projection"})
-        now_ms = self._clock.now_ms()
-        for event in events:
-            metrics.PROJECTOR_LAG_SECONDS.record((now_ms - event.occurred_at_ms) / 1000)
+        # One figure a batch, of its oldest event: a figure an event would take a tenth of the batch's time.
+        oldest_ms = min(event.occurred_at_ms for event in events)
+        metrics.PROJECTOR_LAG_SECONDS.record((self._clock.now_ms() - oldest_ms) / 1000)

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import facts_document, names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ASCENDING, DESCENDING, BulkWriteError, Document, ObjectId, UpdateOne
 from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
-from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.facts import STATUSES, Facts
 
 # Newest first; the id settles which of one millisecond is first.
 _NEWEST_FIRST: Final = [("createdAt", DESCENDING), ("_id", DESCENDING)]
@@ -25,9 +26,16 @@ class Filters:
     channel: str | None = None
 
     def query(self) -> Document:
-        """The MongoDB filter. A notification whose request is not known yet has no tenant: it matches none."""
-        narrowed = {"tenant": self.tenant, "channel": self.channel, "head.status": self.status}
-        return {field: value for field, value in narrowed.items() if value is not None}
+        """The MongoDB filter. A notification whose request is not known yet has no tenant: it matches none.
+
+        Where one of status and channel is open, all its values are named: so one index, sorted by time within each
+        pair of them, answers every narrowed listing by merging its ranges, rare values included.
+        """
+        if self.status is None and self.channel is None:
+            return {"tenant": self.tenant}
+        channel = {"$in": list(CHANNELS)} if self.channel is None else self.channel
+        status = {"$in": list(STATUSES)} if self.status is None else self.status
+        return {"tenant": self.tenant, "channel": channel, "head.status": status}
 
 
 class ReadModel:
