@@ -4,16 +4,14 @@ from typing import cast
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.pymongo import CommandTracer
+from opentelemetry.trace import Tracer
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from wavecom_common.telemetry.tracing import wanted
 
 
 class _BelowRecordedSpans(CommandTracer):
-    """Without statements: they hold message bodies and addresses."""
-
-    def __init__(self) -> None:
-        super().__init__(trace.get_tracer("wavecom"), capture_statement=False)
+    """The ready-made tracer would start a trace for every ping and every batch that nobody traces."""
 
     def started(self, event: CommandStartedEvent) -> None:
         """Open a span if the current one is being recorded."""
@@ -21,6 +19,11 @@ class _BelowRecordedSpans(CommandTracer):
             super().started(event)
 
 
+def command_tracer(tracer: Tracer) -> CommandListener:
+    """A span per command, without its statement, which would hold message bodies and addresses."""
+    return cast("CommandListener", _BelowRecordedSpans(tracer, capture_statement=False))
+
+
 def command_listeners() -> list[CommandListener]:
     """What a client is made with for its commands to appear in traces; nothing when this process does not trace."""
-    return [cast("CommandListener", _BelowRecordedSpans())] if wanted() else []
+    return [command_tracer(trace.get_tracer("wavecom"))] if wanted() else []
