@@ -1,6 +1,7 @@
 """The ASGI application: FastAPI with our routes and envelope, and the straight way to the POST."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from fastapi import FastAPI
@@ -25,13 +26,19 @@ def create_app(
     create: CreateNotification, reader: StatusReader, clock: Clock, *, cors_origins: Sequence[str], traced: bool
 ) -> ASGIApp:
     """Everything the public port answers."""
-    api = FastAPI(title="WaveCom", version="1.0.0", description=_DESCRIPTION, redirect_slashes=False, redoc_url=None)
+    api = FastAPI(
+        title="WaveCom",
+        version="1.0.0",
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     api.router.routes.append(Route(NOTIFICATIONS, create, methods=["POST"]))
     add_queries(api, reader)
     add_health(api, clock)
     answer_failures(api)
-    document = describe(api)
-    api.openapi = lambda: document  # type: ignore[method-assign]
+    api.openapi = cache(lambda: describe(api))  # type: ignore[method-assign]
     post: ASGIApp = create
     if traced:
         tracing.instrument(api)

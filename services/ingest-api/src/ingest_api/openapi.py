@@ -13,6 +13,11 @@ from ingest_api.errors import ErrorAnswer
 from ingest_api.routes import NOTIFICATIONS
 
 _REF: Final = "#/components/schemas/{model}"
+# Where what was created can be read.
+_LINKS: Final = {
+    operation_id: {"operationId": operation_id, "parameters": {"id": "$response.body#/data/id"}}
+    for operation_id in ("get_notification", "get_timeline")
+}
 _EXAMPLE: Final = {
     "recipient": "user@example.com",
     "message": "Your order has been shipped!",
@@ -71,7 +76,7 @@ def _post() -> tuple[dict[str, Any], dict[str, Any]]:
             },
         },
         "responses": {
-            "201": _response("Accepted.", by_input["created", "serialization"], location),
+            "201": _response("Accepted.", by_input["created", "serialization"], location) | {"links": _LINKS},
             "400": _response("The request is wrong; the message names the field and what would be right.", error),
             "413": _response(f"The body is larger than {MAX_BODY_BYTES:,} bytes.", error),
             "503": _response("It could not be accepted now; try again after the time given.", error, retry_after),

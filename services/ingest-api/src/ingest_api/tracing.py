@@ -7,7 +7,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,13 +30,14 @@ class ServerSpan:
     Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
     """
 
-    def __init__(self, app: ASGIApp, *, route: str) -> None:
+    def __init__(self, app: ASGIApp, *, route: str, tracer: Tracer = _tracer) -> None:
         self._app = app
         self._route = route
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, below a span of its own when its trace is sampled."""
-        span = _tracer.start_span(
+        span = self._tracer.start_span(
             f"{scope['method']} {self._route}",
             _caller(scope),
             SpanKind.SERVER,

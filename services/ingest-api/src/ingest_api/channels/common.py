@@ -2,13 +2,19 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from wavecom_common.events.channels import Priority
 
 from ingest_api.channels.metadata import MetadataJson
 
 MAX_ATTEMPTS: Final = 10
+
+
+def _whole(value: object) -> object:
+    # JSON has one kind of number: 3.0 is as whole as 3, by JSON Schema too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 # `subject` on a channel that has none.
 NoSubject = Annotated[None, Field(description="Not for this channel: leave it out.")]
@@ -25,12 +31,8 @@ class CommonFields(BaseModel):
     metadata: MetadataJson | None = None
     priority: Annotated[Priority | None, Field(description="How urgent it is; `medium` when left out.")] = None
     max_attempts: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=MAX_ATTEMPTS,
-            description="How many failed attempts end the notification; the server's setting when left out.",
-        ),
+        Annotated[int, Field(ge=1, le=MAX_ATTEMPTS), BeforeValidator(_whole)] | None,
+        Field(description="How many failed attempts end the notification; the server's setting when left out."),
     ] = None
     on_unknown: Annotated[
         Literal["resend", "fail"] | None,

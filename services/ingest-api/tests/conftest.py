@@ -1,0 +1,170 @@
+"""The API over an in-memory pipeline: what is published can be asked for at once."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import httpx
+import pytest
+from ingest_api.accept import Acceptor
+from ingest_api.app import create_app
+from ingest_api.routes.create import CreateNotification
+from ingest_api.status_client import StatusClient
+from starlette.types import ASGIApp
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_proto.v1 import status_pb2_grpc
+from wavecom_proto.v1.events_pb2 import Event
+from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Timeline
+
+# 2024-12-11T10:30:00.000Z
+NOW_MS = 1733913000000
+
+
+class StandingClock:
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+class MemoryPipeline:
+    """Publisher and status reader in one. Set `failure` to have it raised."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.notifications: dict[str, Notification] = {}
+        self.failure: BaseException | None = None
+
+    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
+        self._fail()
+        for event in events:
+            self.events.append(event)
+            self.notifications[event.notification_id] = _queued(event)
+
+    async def get(self, notification_id: str) -> Notification | None:
+        self._fail()
+        return self.notifications.get(notification_id)
+
+    async def page(self, *, status: str, channel: str, page: int, limit: int) -> ListNotificationsResponse:
+        self._fail()
+        found = [
+            notification
+            for notification in reversed(self.notifications.values())
+            if status in ("", notification.status) and channel in ("", notification.channel)
+        ]
+        return ListNotificationsResponse(notifications=found[(page - 1) * limit : page * limit], total=len(found))
+
+    async def timeline(self, notification_id: str) -> Timeline | None:
+        self._fail()
+        events = [event for event in self.events if event.notification_id == notification_id]
+        return Timeline(events=events) if events else None
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+def _queued(event: Event) -> Notification:
+    content = event.content
+    return Notification(
+        id=event.notification_id,
+        tenant=event.tenant,
+        recipient=content.recipient,
+        message=content.message,
+        channel=event.channel,
+        subject=content.subject if content.HasField("subject") else None,
+        status="queued",
+        attempts=0,
+        max_attempts=content.max_attempts,
+        metadata_json=content.metadata_json,
+        created_at_ms=event.occurred_at_ms,
+        updated_at_ms=event.occurred_at_ms,
+        priority=event.priority,
+    )
+
+
+class _Servicer(status_pb2_grpc.StatusQueryServicer):
+    """The query service's side of the wire, over the same pipeline."""
+
+    def __init__(self, pipeline: MemoryPipeline) -> None:
+        self._pipeline = pipeline
+
+    async def GetNotification(self, request, context):
+        return await self._answer(self._pipeline.get(request.id), context)
+
+    async def ListNotifications(self, request, context):
+        page = self._pipeline.page(
+            status=request.status, channel=request.channel, page=request.page, limit=request.limit
+        )
+        return await self._answer(page, context)
+
+    async def GetTimeline(self, request, context):
+        return await self._answer(self._pipeline.timeline(request.id), context)
+
+    async def _answer(self, question, context):
+        try:
+            found = await question
+        except Unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return found
+
+
+@pytest.fixture
+def pipeline() -> MemoryPipeline:
+    return MemoryPipeline()
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+def make_app(pipeline: MemoryPipeline, clock: StandingClock):
+    """`make_app(...)` with the wiring's choices as keywords."""
+
+    def make(*, traced: bool = False, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
+        acceptor = Acceptor(pipeline, clock, tenant="default", default_max_attempts=3, timeout_s=1)
+        return create_app(CreateNotification(acceptor), pipeline, clock, cors_origins=cors_origins, traced=traced)
+
+    return make
+
+
+@pytest.fixture
+def app(make_app) -> ASGIApp:
+    return make_app()
+
+
+@pytest.fixture
+def make_client():
+    """`make_client(app)`; errors are answers, as behind a real server."""
+
+    def make(app: ASGIApp) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost:3000")
+
+    return make
+
+
+@pytest.fixture
+async def client(app: ASGIApp, make_client) -> AsyncIterator[httpx.AsyncClient]:
+    async with make_client(app) as client:
+        yield client
+
+
+@pytest.fixture(params=["in memory", "over gRPC"])
+async def reader(request: pytest.FixtureRequest, pipeline: MemoryPipeline) -> AsyncIterator[object]:
+    """Both readers of statuses: what holds for one holds for the other."""
+    if request.param == "in memory":
+        yield pipeline
+        return
+    server = grpc.aio.server()
+    status_pb2_grpc.add_StatusQueryServicer_to_server(_Servicer(pipeline), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    reader = StatusClient(f"dns:///127.0.0.1:{port}", tenant="default")
+    yield reader
+    await reader.close()
+    await server.stop(None)

@@ -1,0 +1,168 @@
+"""`POST /api/notifications`: what is accepted, and what acceptance means."""
+
+import asyncio
+
+import httpx
+import pytest
+from ingest_api.accept import Acceptor
+from ingest_api.app import create_app
+from ingest_api.routes import NOTIFICATIONS
+from ingest_api.routes.create import CreateNotification
+from wavecom_common.events.channels import CHANNELS
+from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
+from wavecom_common.kernel.ids import id_time_ms, is_notification_id
+
+EMAIL = {"recipient": "user@example.com", "message": "Your order has been shipped!", "channel": "email"}
+VALID = {
+    "email": EMAIL,
+    "sms": {"recipient": "+2348012345678", "message": "Your code is 1234", "channel": "sms"},
+    "push": {"recipient": "fcm-token-4f0c2d7e9a1b", "message": "Hello", "channel": "push"},
+}
+
+
+async def test_the_answer_is_the_published_envelope_and_nothing_else(client: httpx.AsyncClient):
+    answer = await client.post(
+        NOTIFICATIONS, json={**EMAIL, "subject": "Order Update", "metadata": {"orderId": "12345"}}
+    )
+
+    assert answer.status_code == 201
+    assert answer.headers["content-type"] == "application/json"
+    notification_id = answer.json()["data"]["id"]
+    assert answer.json() == {
+        "status": "success",
+        "message": "Notification created and queued for processing",
+        "data": {
+            "id": notification_id,
+            "recipient": "user@example.com",
+            "channel": "email",
+            "status": "queued",
+            "createdAt": "2024-12-11T10:30:00.000Z",
+        },
+    }
+    assert is_notification_id(notification_id)
+    assert answer.headers["location"] == f"{NOTIFICATIONS}/{notification_id}"
+
+
+async def test_the_event_holds_all_the_client_said(client, pipeline, clock):
+    await client.post(
+        NOTIFICATIONS,
+        json={
+            **EMAIL,
+            "subject": "Grüße 🎉",
+            "metadata": {"orderId": "12345", "tags": [1, 2.5, None, True]},
+            "priority": "high",
+            "maxAttempts": 7,
+            "onUnknown": "fail",
+        },
+    )
+
+    [event] = pipeline.events
+    assert event.type == "NotificationRequested"
+    assert (event.channel, event.priority, event.tenant, event.attempt) == ("email", "high", "default", 0)
+    assert event.occurred_at_ms == event.requested_at_ms == clock.now_ms()
+    assert id_time_ms(event.notification_id) == clock.now_ms()
+    assert event.content.recipient == "user@example.com"
+    assert event.content.message == "Your order has been shipped!"
+    assert event.content.subject == "Grüße 🎉"
+    assert event.content.metadata_json == '{"orderId":"12345","tags":[1,2.5,null,true]}'
+    assert (event.content.max_attempts, event.content.on_unknown) == (7, "fail")
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_every_channel_needs_only_recipient_message_and_channel(client, pipeline, channel):
+    answer = await client.post(NOTIFICATIONS, json=VALID[channel])
+
+    assert answer.status_code == 201
+    [event] = pipeline.events
+    assert (event.channel, event.priority) == (channel, "medium")
+    assert (event.content.max_attempts, event.content.on_unknown) == (3, "resend")
+    assert not event.content.HasField("subject")
+    assert event.content.metadata_json == ""
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_an_optional_field_that_is_null_counts_as_left_out(client, pipeline, channel):
+    nothing = dict.fromkeys(["subject", "metadata", "priority", "maxAttempts", "onUnknown"])
+
+    assert (await client.post(NOTIFICATIONS, json=VALID[channel] | nothing)).status_code == 201
+    assert pipeline.events[0].priority == "medium"
+
+
+async def test_every_notification_has_an_id_of_its_own(client, pipeline):
+    for _ in range(50):
+        await client.post(NOTIFICATIONS, json=EMAIL)
+
+    assert len({event.notification_id for event in pipeline.events}) == 50
+
+
+async def test_nothing_is_answered_before_the_event_is_confirmed(clock, make_client):
+    confirmed = asyncio.Event()
+    reached = asyncio.Event()
+
+    class SlowSink:
+        async def publish(self, events, *, timeout_s):
+            reached.set()
+            await confirmed.wait()
+
+    acceptor = Acceptor(SlowSink(), clock, tenant="default", default_max_attempts=3, timeout_s=1)
+    app = create_app(CreateNotification(acceptor), None, clock, cors_origins=["*"], traced=False)
+    async with make_client(app) as client:
+        post = asyncio.create_task(client.post(NOTIFICATIONS, json=EMAIL))
+        await reached.wait()
+        done, _ = await asyncio.wait([post], timeout=0.05)
+        assert not done
+
+        confirmed.set()
+        assert (await post).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("failure", "retry_after", "message"),
+    [
+        (Unavailable("x"), "1", "The notification could not be confirmed as accepted; try again"),
+        (Overloaded("x"), "5", "The system is at its limit; try again later"),
+        (Unroutable("x"), "5", "The system is not set up completely; try again later"),
+    ],
+)
+async def test_what_is_not_confirmed_is_not_accepted(client, pipeline, failure, retry_after, message):
+    pipeline.failure = failure
+
+    answer = await client.post(NOTIFICATIONS, json=EMAIL)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == retry_after
+    assert answer.json() == {"status": "error", "message": message}
+
+
+async def test_a_defect_is_answered_in_the_envelope(client, pipeline):
+    pipeline.failure = ZeroDivisionError("a secret")
+
+    answer = await client.post(NOTIFICATIONS, json=EMAIL)
+
+    assert answer.status_code == 500
+    assert answer.json() == {"status": "error", "message": "Internal server error"}
+
+
+async def test_other_origins_may_post(client):
+    preflight = await client.options(
+        NOTIFICATIONS,
+        headers={
+            "Origin": "https://shop.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        },
+    )
+    answer = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://shop.example"})
+
+    assert preflight.status_code == 200
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_origins_can_be_limited(make_app, make_client):
+    async with make_client(make_app(cors_origins=["https://shop.example"])) as client:
+        ours = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://shop.example"})
+        other = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://else.example"})
+
+    assert ours.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "access-control-allow-origin" not in other.headers

@@ -1,0 +1,72 @@
+"""The OpenAPI document and the API say the same."""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from ingest_api.routes import NOTIFICATIONS
+from wavecom_common.hosting.http import HttpServer
+
+SCHEMATHESIS = shutil.which("schemathesis", path=Path(sys.executable).parent)
+
+
+@pytest.fixture
+async def served(app) -> AsyncIterator[str]:
+    server = HttpServer(app, name="ingest-api", host="127.0.0.1", port=0)
+    await server.start()
+    yield f"http://127.0.0.1:{server.port}"
+    await server.drain()
+    await server.close()
+
+
+@pytest.mark.timeout(240)
+async def test_schemathesis_finds_no_disagreement(served: str, tmp_path: Path):
+    assert SCHEMATHESIS is not None
+    process = await asyncio.create_subprocess_exec(
+        SCHEMATHESIS,
+        *("run", f"{served}/openapi.json", "--checks=all", "--phases=examples,coverage,fuzzing,stateful"),
+        *("--max-examples=25", "--seed=20261122", "--generation-database=none", "--no-color"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=tmp_path,
+    )
+    output, _ = await process.communicate()
+
+    assert process.returncode == 0, output.decode()
+
+
+async def test_every_operation_is_documented_with_its_answers(client):
+    paths = (await client.get("/openapi.json")).json()["paths"]
+
+    answers = {
+        (method, path): sorted(operation["responses"])
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+    assert answers == {
+        ("post", NOTIFICATIONS): ["201", "400", "413", "503"],
+        ("get", NOTIFICATIONS): ["200", "400", "503"],
+        ("get", f"{NOTIFICATIONS}/{{id}}"): ["200", "404", "503"],
+        ("get", f"{NOTIFICATIONS}/{{id}}/events"): ["200", "404", "503"],
+        ("get", "/health"): ["200"],
+    }
+
+
+async def test_the_frameworks_own_422_appears_nowhere(client):
+    assert "422" not in (await client.get("/openapi.json")).text
+    assert "HTTPValidationError" not in (await client.get("/openapi.json")).text
+
+
+async def test_the_documents_examples_are_accepted(client):
+    document = (await client.get("/openapi.json")).json()
+    content = document["paths"][NOTIFICATIONS]["post"]["requestBody"]["content"]["application/json"]
+
+    for example in content["examples"].values():
+        assert (await client.post(NOTIFICATIONS, json=example["value"])).status_code == 201
+
+
+async def test_the_documentation_page_is_served(client):
+    assert (await client.get("/docs")).status_code == 200

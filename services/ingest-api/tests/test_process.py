@@ -1,0 +1,73 @@
+"""The process as it is wired, on a real broker."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from ingest_api.bootstrap import build
+from ingest_api.routes import NOTIFICATIONS
+from ingest_api.settings import IngestSettings
+from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
+from wavecom_common.hosting.part import Part
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
+from wavecom_common.testing.waiting import eventually
+
+BODY = {"recipient": "user@example.com", "message": "Hello", "channel": "email"}
+
+pytestmark = pytest.mark.connected
+
+
+@asynccontextmanager
+async def running(broker_url: str) -> AsyncIterator[tuple[list[Part], httpx.AsyncClient]]:
+    """The process's parts, started, and a client of its API."""
+    parts = list(build(IngestSettings(rabbitmq_url=broker_url, http_port=0, accept_timeout_s=2)))
+    for part in parts:
+        await part.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{parts[-1].port}") as client:
+        yield parts, client
+    for part in reversed(parts):
+        await part.drain()
+    for part in reversed(parts):
+        await part.close()
+
+
+@pytest.fixture
+async def queues(broker_url: str) -> None:
+    await topology.apply(broker_url, topology.plan([1_000]))
+
+
+async def is_ready(parts: list[Part]) -> None:
+    await eventually(lambda: all(part.ready() is None for part in parts), what="readiness")
+
+
+@pytest.mark.usefixtures("queues")
+async def test_an_accepted_notification_is_in_every_queue_that_needs_it(broker_url):
+    async with running(broker_url) as (parts, client):
+        await is_ready(parts)
+        answer = await client.post(NOTIFICATIONS, json=BODY)
+
+    assert answer.status_code == 201
+    async with connected(broker_url, "test") as connection:
+        counts = await topology.message_counts(connection, [DISPATCHER_QUEUE, PROJECTOR_QUEUE])
+    assert counts == {DISPATCHER_QUEUE: 1, PROJECTOR_QUEUE: 1}
+
+
+async def test_without_its_queues_the_process_is_not_ready_and_accepts_nothing(broker_url):
+    async with running(broker_url) as (parts, client):
+        await eventually(lambda: "topology apply" in (parts[0].ready() or ""), what="the look at the queues")
+        answer = await client.post(NOTIFICATIONS, json=BODY)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.usefixtures("queues")
+async def test_the_process_is_ready_without_the_query_service(broker_url):
+    async with running(broker_url) as (parts, client):
+        await is_ready(parts)
+        answer = await client.get(NOTIFICATIONS)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"

@@ -1,0 +1,37 @@
+"""The settings, from the environment."""
+
+import pytest
+from ingest_api.settings import IngestSettings
+from wavecom_common.kernel.errors import ConfigurationError
+
+
+def test_without_any_setting_the_defaults_hold(monkeypatch):
+    for name in ("HTTP_PORT", "MAX_ATTEMPTS", "CORS_ORIGINS", "STATUS_QUERY_TARGET"):
+        monkeypatch.delenv(f"WAVECOM_{name}", raising=False)
+    settings = IngestSettings.load()
+
+    assert (settings.http_port, settings.max_attempts, settings.cors_origin_list) == (3000, 3, ["*"])
+    assert settings.status_query_target == "dns:///127.0.0.1:50051"
+
+
+def test_origins_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("WAVECOM_CORS_ORIGINS", "https://a.example, https://b.example,")
+
+    assert IngestSettings.load().cors_origin_list == ["https://a.example", "https://b.example"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "http"),
+        ("MAX_ATTEMPTS", "11"),
+        ("MAX_ATTEMPTS", "0"),
+        ("ACCEPT_TIMEOUT_S", "0"),
+        ("TENANT", "a b"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"WAVECOM_{name}", value)
+
+    with pytest.raises(ConfigurationError, match=f"^WAVECOM_{name}: "):
+        IngestSettings.load()
