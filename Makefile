@@ -75,12 +75,10 @@ $(UV_READY):
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv module is missing: sudo apt-get install -y python3-venv" >&2; exit 1; }
-	@echo "Installing uv $(UV_VERSION) into .tools ..."
-	@$(PYTHON) -m venv --clear .tools
-	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@touch $@
+	@echo "Installing uv $(UV_VERSION) into .tools (about 10 s) ..."
+	@$(PYTHON) -m venv --clear .tools; .tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+		touch $@; echo "  done in $$SECONDS s"
 
 .venv/.ready: $(UV_READY) uv.lock pyproject.toml $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
-	@echo "Installing the workspace's packages into .venv (a minute or two the first time) ..."
-	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet
-	@touch $@
+	@echo "Installing the workspace's packages into .venv (about a minute the first time) ..."
+	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet; touch $@; echo "  done in $$SECONDS s"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,9 @@ RABBITMQ_URL: Final = "WAVECOM_RABBITMQ_URL"
 MANAGEMENT_URL: Final = "WAVECOM_RABBITMQ_MANAGEMENT_URL"
 MONGODB_URL: Final = "WAVECOM_MONGODB_URL"
 
+RABBITMQ: Final = "RabbitMQ"
+MONGODB: Final = "MongoDB"
+
 COMPOSE_FILE: Final = Path(__file__).parents[4] / "deploy" / "local" / "compose.yaml"
 _READY_S: Final = 120
 
@@ -25,10 +28,10 @@ Say = Callable[[str], None]
 class Source(Enum):
     """Where a server comes from."""
 
-    GIVEN = auto()
-    DOCKER = auto()
-    MACHINE = auto()
-    INSTALL = auto()
+    GIVEN = "as given in the environment"
+    DOCKER = "in Docker"
+    MACHINE = "private, from programs on this machine"
+    INSTALL = "private, from packages"
 
 
 def choose(url: str | None, *, docker_can: Callable[[], bool], installed: Callable[[], bool]) -> Source:
@@ -93,14 +96,16 @@ def find(environment: Mapping[str, str], folder: RunFolder, ports: Iterator[int]
         return docker.can_run(COMPOSE_FILE, say)
 
     sources = {
-        "rabbitmq": choose(
+        RABBITMQ: choose(
             environment.get(RABBITMQ_URL),
             docker_can=docker_can,
             installed=lambda: rabbitmq.find_server() is not None,
         ),
-        "mongodb": choose(environment.get(MONGODB_URL), docker_can=docker_can, installed=_mongod_runs),
+        MONGODB: choose(environment.get(MONGODB_URL), docker_can=docker_can, installed=_mongod_runs),
     }
     _install(sources, folder, say)
+    for name, source in sources.items():
+        say(f"Starting {name} ({source.value}) ..." if source is not Source.GIVEN else f"Using {name} {source.value}.")
     return _plan(sources, environment, folder, ports)
 
 
@@ -111,9 +116,9 @@ def _mongod_runs() -> bool:
 
 def _install(sources: Mapping[str, Source], folder: RunFolder, say: Say) -> None:
     missing = []
-    if sources["rabbitmq"] is Source.INSTALL:
+    if sources[RABBITMQ] is Source.INSTALL:
         missing.append("rabbitmq-server")
-    if sources["mongodb"] is Source.INSTALL:
+    if sources[MONGODB] is Source.INSTALL:
         if mongodb.find_server() is None:
             raise StackError(
                 "There is no mongod on this machine, and none is packaged for its processor.",
@@ -129,7 +134,7 @@ def _install(sources: Mapping[str, Source], folder: RunFolder, say: Say) -> None
 def _plan(
     sources: Mapping[str, Source], environment: Mapping[str, str], folder: RunFolder, ports: Iterator[int]
 ) -> Infra:
-    in_docker = [name for name, source in sources.items() if source is Source.DOCKER]
+    in_docker = [name.lower() for name, source in sources.items() if source is Source.DOCKER]
     containers = docker.Containers.plan(COMPOSE_FILE, folder, in_docker, ports) if in_docker else None
     private: list[rabbitmq.PrivateBroker | mongodb.PrivateDatabase] = []
     broker_url, management_url = environment.get(RABBITMQ_URL, ""), environment.get(MANAGEMENT_URL)

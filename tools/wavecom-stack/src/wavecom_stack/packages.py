@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -48,7 +49,8 @@ def install(packages: Sequence[str], log: Path, say: Callable[[str], None]) -> N
         is_root=os.geteuid() == 0,
         has_sudo=_has_passwordless_sudo,
     )
-    say(f"Installing {' and '.join(packages)} with apt-get (about 20 seconds) ...")
+    say(f"Installing {' and '.join(packages)} with apt-get (about 20 s) ...")
+    began = time.monotonic()
     with log.open("wb") as output:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
@@ -56,6 +58,7 @@ def install(packages: Sequence[str], log: Path, say: Callable[[str], None]) -> N
             f"apt-get could not install {' '.join(packages)}. The end of {log}:",
             *log.read_text(errors="replace").splitlines()[-8:],
         )
+    say(f"  done in {time.monotonic() - began:.0f} s")
 
 
 def command_for(

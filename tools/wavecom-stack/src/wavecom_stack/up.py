@@ -48,13 +48,14 @@ def start(stack: Stack, say: Say, more: Sequence[Program] = ()) -> State:
     check_ports(processes)
     stack.stop(keep_data=True)  # what a killed supervisor left behind
     try:
-        say("Starting RabbitMQ and MongoDB ...")
         infra = stack.start_infra([*more, *stack.service_programs(processes)])
         for stage in dict.fromkeys(program.stage for program in more):
             stack.supervisor.start_stage(stage)
+        say(f"  ready after {time.monotonic() - began:.0f} s")
+        say("Declaring exchanges, queues and indexes ...")
         stack.run_command("topology", "apply")
         stack.run_command("database", "apply")
-        say(f"Starting {len(processes)} processes ...")
+        say(f"Starting {', '.join(process.name for process in processes)} ...")
         stack.start_services(processes)
     except BaseException:
         say("Stopping what was started ...")
@@ -62,7 +63,7 @@ def start(stack: Stack, say: Say, more: Sequence[Program] = ()) -> State:
         raise
     state = State.of(infra, processes)
     state.write(stack.folder)
-    say(f"Everything is ready ({time.monotonic() - began:.0f} s).")
+    say(f"  everything is ready after {time.monotonic() - began:.0f} s")
     return state
 
 
