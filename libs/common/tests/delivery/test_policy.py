@@ -1,0 +1,94 @@
+import pytest
+from wavecom_common.delivery.policy import Consequences, consequences
+from wavecom_common.events import types
+from wavecom_common.events.outcomes import (
+    Delivered,
+    DeliveryOutcome,
+    PermanentFailure,
+    Throttled,
+    TransientFailure,
+    UnknownOutcome,
+)
+from wavecom_common.testing.builders import a_dispatch, a_request
+
+DELAYS_MS = [5_000, 10_000, 20_000, 40_000]
+
+
+def after(
+    outcome: DeliveryOutcome, *, attempt: int = 1, max_attempts: int = 3, unknown: str = "resend"
+) -> Consequences:
+    request = a_request(max_attempts=max_attempts, on_unknown=unknown)
+    return consequences(
+        a_dispatch(attempt=attempt, request=request),
+        outcome,
+        provider="test",
+        at_ms=1_000,
+        retry_delays_ms=DELAYS_MS,
+    )
+
+
+def told(follows: Consequences) -> list[str]:
+    return [event.type for event in follows.now]
+
+
+def test_a_delivery_ends_as_sent() -> None:
+    follows = after(Delivered("abc"))
+    assert told(follows) == [types.SENT]
+    assert follows.now[0].sent.provider_message_id == "abc"
+    assert not follows.later
+
+
+@pytest.mark.parametrize(("attempt", "delay_ms"), [(1, 5_000), (2, 10_000), (3, 20_000), (4, 40_000), (9, 40_000)])
+def test_a_failure_for_now_waits_twice_as_long_each_time(attempt: int, delay_ms: int) -> None:
+    follows = after(TransientFailure("busy"), attempt=attempt, max_attempts=10)
+    assert told(follows) == [types.RETRY_SCHEDULED]
+    assert follows.delay_ms == follows.now[0].retry_scheduled.delay_ms == delay_ms
+    [again] = follows.later
+    assert (again.type, again.attempt) == (types.DISPATCHED, attempt + 1)
+    assert again.content == a_request(max_attempts=10).content
+
+
+def test_the_last_attempt_that_fails_ends_as_failed() -> None:
+    follows = after(TransientFailure("busy"), attempt=3)
+    assert told(follows) == [types.FAILED]
+    assert follows.now[0].failed.reason == types.EXHAUSTED
+    assert not follows.later
+
+
+def test_a_permanent_failure_does_not_retry() -> None:
+    follows = after(PermanentFailure("no such address"))
+    assert told(follows) == [types.FAILED]
+    assert follows.now[0].failed.reason == types.PERMANENT
+
+
+@pytest.mark.parametrize(("retry_after_s", "delay_ms"), [(0.0, 5_000), (7.0, 10_000), (3600.0, 40_000)])
+def test_a_throttled_attempt_waits_as_long_as_the_provider_says(retry_after_s: float, delay_ms: int) -> None:
+    assert after(Throttled("slow down", retry_after_s)).delay_ms == delay_ms
+
+
+def test_an_unknown_outcome_is_told_and_tried_again_under_the_same_dedup_key() -> None:
+    follows = after(UnknownOutcome("no answer"), attempt=2)
+    assert told(follows) == [types.OUTCOME_UNKNOWN, types.RETRY_SCHEDULED]
+    [again] = follows.later
+    assert again.dedup_key == f"{again.notification_id}:2"
+    assert again.attempt == 3
+
+
+def test_an_attempt_after_a_known_failure_has_a_dedup_key_of_its_own() -> None:
+    [again] = after(TransientFailure("busy"), attempt=2).later
+    assert again.dedup_key == f"{again.notification_id}:3"
+
+
+def test_an_unknown_outcome_fails_where_the_client_wants_no_second_call() -> None:
+    follows = after(UnknownOutcome("no answer"), unknown="fail")
+    assert told(follows) == [types.OUTCOME_UNKNOWN, types.FAILED]
+    assert follows.now[1].failed.reason == types.UNKNOWN
+    assert not follows.later
+
+
+def test_telling_it_twice_tells_the_same() -> None:
+    request = a_request()
+    dispatch = a_dispatch(request=request)
+    for outcome in (Delivered("x"), TransientFailure("e"), UnknownOutcome("e")):
+        both = [consequences(dispatch, outcome, provider="test", at_ms=9, retry_delays_ms=DELAYS_MS) for _ in range(2)]
+        assert both[0] == both[1]

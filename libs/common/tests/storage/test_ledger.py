@@ -1,0 +1,120 @@
+"""The ledger on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from wavecom_common.events.outcomes import Delivered, TransientFailure
+from wavecom_common.storage import indexes
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.ledger import Ledger
+from wavecom_common.testing.waiting import eventually
+
+
+class Hands:
+    """A clock that stands where it is put; sleeping returns when it was moved that far."""
+
+    def __init__(self) -> None:
+        self.at_ms = 1_000_000
+        self._moved = asyncio.Event()
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    async def sleep(self, seconds: float) -> None:
+        due_ms = self.at_ms + seconds * 1000
+        while self.at_ms < due_ms:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def move(self, ms: int) -> None:
+        self.at_ms += ms
+        self._moved.set()
+
+
+@pytest.fixture
+async def database(mongodb_url: str, database_name: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_url, database_name)
+    await indexes.apply(database)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def ledger_of(database: Database, clock: Hands) -> Callable[[str], Ledger]:
+    return lambda owner: Ledger(database, owner=owner, clock=clock, lease_s=10)
+
+
+async def test_of_many_who_claim_an_attempt_one_gets_it(ledger_of: Callable[[str], Ledger]) -> None:
+    ledgers = [ledger_of(f"sender-{number}") for number in range(5)]
+    found = await asyncio.gather(*[ledger.claim("n:1") for ledger in ledgers])
+    assert found.count(None) == 1
+    [winner] = [f"sender-{number}" for number, claim in enumerate(found) if claim is None]
+    assert {claim.owner for claim in found if claim} == {winner}
+
+
+async def test_a_claim_of_our_own_without_an_outcome_counts_as_new(ledger_of: Callable[[str], Ledger]) -> None:
+    ledger = ledger_of("a")
+    assert await ledger.claim("n:1") is None
+    assert await ledger.claim("n:1") is None
+
+
+async def test_an_outcome_is_found_by_whoever_asks_later(ledger_of: Callable[[str], Ledger]) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+    await a.settle("n:1", TransientFailure("busy"), 77)
+    found = await b.claim("n:1")
+    assert found is not None
+    assert (found.outcome, found.ended_at_ms) == (TransientFailure("busy"), 77)
+
+
+async def test_the_first_outcome_stored_stays(ledger_of: Callable[[str], Ledger]) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+    await a.settle("n:1", Delivered("x"), 1)
+    settled = await b.settle("n:1", TransientFailure("late"), 2)
+    assert (settled.outcome, settled.ended_at_ms) == (Delivered("x"), 1)
+
+
+async def test_one_of_many_takes_over_what_was_left(ledger_of: Callable[[str], Ledger], clock: Hands) -> None:
+    await ledger_of("dead").claim("n:1")
+    clock.move(10_001)
+    others = [ledger_of(f"sender-{number}") for number in range(5)]
+    found = [await other.claim("n:1") for other in others]
+    assert all(claim is not None and claim.lease_until_ms < clock.now_ms() for claim in found)
+    taken = await asyncio.gather(*[o.take_over("n:1", c) for o, c in zip(others, found, strict=True) if c is not None])
+    assert taken.count(True) == 1
+
+
+async def test_a_living_owner_keeps_its_lease(ledger_of: Callable[[str], Ledger], clock: Hands) -> None:
+    owner, other = ledger_of("owner"), ledger_of("other")
+    await owner.start()
+    await owner.claim("n:1")
+    found = await other.claim("n:1")
+    assert found is not None
+    for _ in range(5):
+        before_ms = found.lease_until_ms
+
+        async def renewed(before_ms: int = before_ms) -> bool:
+            clock.move(1_000)
+            later = await other.claim("n:1")
+            return later is not None and later.lease_until_ms > before_ms
+
+        await eventually(renewed)
+        found = await other.claim("n:1")
+        assert found is not None
+        assert found.lease_until_ms > clock.now_ms()
+    await owner.close()
+
+
+async def test_hundreds_of_claims_and_outcomes_share_writes(ledger_of: Callable[[str], Ledger]) -> None:
+    ledger = ledger_of("a")
+    keys = [f"n{number}:1" for number in range(500)]
+    assert set(await asyncio.gather(*[ledger.claim(key) for key in keys])) == {None}
+    settled = await asyncio.gather(*[ledger.settle(key, Delivered(key), 5) for key in keys])
+    assert [claim.outcome for claim in settled] == [Delivered(key) for key in keys]
