@@ -9,6 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -71,6 +72,13 @@ def management_url(infra: Infra) -> str:
 @pytest.fixture
 def broker_url(infra: Infra, management_url: str) -> Iterator[str]:
     """AMQP address of an empty virtual host that only this test uses."""
+    with virtual_host(infra, management_url) as url:
+        yield url
+
+
+@contextmanager
+def virtual_host(infra: Infra, management_url: str) -> Iterator[str]:
+    """AMQP address of an empty virtual host, deleted afterwards."""
     parts = urlsplit(infra.broker_url)
     name = f"test-{uuid.uuid4().hex[:12]}"
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
