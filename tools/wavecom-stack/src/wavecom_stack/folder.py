@@ -63,3 +63,8 @@ class RunFolder:
     def remove_data(self) -> None:
         """Drop what the servers stored."""
         shutil.rmtree(self.root / "data", ignore_errors=True)
+
+    def remove_logs(self) -> None:
+        """Drop the logs of an earlier run."""
+        for path in self.root.glob("*.log*"):
+            path.unlink()

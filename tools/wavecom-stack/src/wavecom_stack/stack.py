@@ -1,8 +1,10 @@
 """One stack from start to stop: broker and database, topology and indexes, the seven processes."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import httpx
@@ -127,6 +129,19 @@ class Stack:
         if not keep_data:
             self.folder.remove_data()
         return left
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal cut short what is done inside: an impatient second Ctrl-C must not leave anything running."""
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _not_ready(client: httpx.Client, process: services.Process) -> str | None:

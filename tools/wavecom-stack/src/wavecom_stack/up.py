@@ -9,7 +9,7 @@ from wavecom_stack.folder import RunFolder
 from wavecom_stack.infra import Say
 from wavecom_stack.ports import is_free, listener
 from wavecom_stack.services import Process
-from wavecom_stack.stack import Stack
+from wavecom_stack.stack import Stack, undisturbed
 from wavecom_stack.state import State
 from wavecom_stack.supervision import Program
 
@@ -27,7 +27,14 @@ def up(folder: RunFolder, environment: Mapping[str, str], say: Say) -> None:
             raise StackError("Another `make up` is starting the stack just now.", "Wait for it, or run `make down`.")
         say("The stack is up already; nothing was changed. `make down` stops it.")
     else:
-        state = start(stack, say)
+        check_ports(stack.plan_services())
+        try:
+            state = start(stack, say)
+        except BaseException:
+            say("Stopping what was started ...")
+            with undisturbed():
+                stack.stop(keep_data=True)
+            raise
     for line in where_things_are(state, folder):
         say(line)
 
@@ -41,26 +48,21 @@ def start(stack: Stack, say: Say, more: Sequence[Program] = ()) -> State:
         more: programs to run beside the services, started before them.
 
     Raises:
-        StackError: it can't be done; what was started is stopped again.
+        StackError: it can't be done; what was started still runs.
     """
     began = time.monotonic()
     processes = stack.plan_services()
-    check_ports(processes)
     stack.stop(keep_data=True)  # what a killed supervisor left behind
-    try:
-        infra = stack.start_infra([*more, *stack.service_programs(processes)])
-        for stage in dict.fromkeys(program.stage for program in more):
-            stack.supervisor.start_stage(stage)
-        say(f"  ready after {time.monotonic() - began:.0f} s")
-        say("Declaring exchanges, queues and indexes ...")
-        stack.run_command("topology", "apply")
-        stack.run_command("database", "apply")
-        say(f"Starting {', '.join(process.name for process in processes)} ...")
-        stack.start_services(processes)
-    except BaseException:
-        say("Stopping what was started ...")
-        stack.stop()
-        raise
+    stack.folder.remove_logs()
+    infra = stack.start_infra([*more, *stack.service_programs(processes)])
+    for stage in dict.fromkeys(program.stage for program in more):
+        stack.supervisor.start_stage(stage)
+    say(f"  ready after {time.monotonic() - began:.0f} s")
+    say("Declaring exchanges, queues and indexes ...")
+    stack.run_command("topology", "apply")
+    stack.run_command("database", "apply")
+    say(f"Starting {', '.join(process.name for process in processes)} ...")
+    stack.start_services(processes)
     state = State.of(infra, processes)
     state.write(stack.folder)
     say(f"  everything is ready after {time.monotonic() - began:.0f} s")

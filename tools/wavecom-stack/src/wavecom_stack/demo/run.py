@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import signal
 import sys
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from wavecom_stack.demo.results import TERMINAL, ChannelResult, most_telling, su
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.ports import free_ports
-from wavecom_stack.stack import Stack
+from wavecom_stack.stack import Stack, undisturbed
 from wavecom_stack.supervision import Program
 from wavecom_stack.up import start
 
@@ -57,9 +56,9 @@ def demo(folder: RunFolder, given: Mapping[str, str]) -> None:
     except StackError as error:
         raise StackError(f"The demo failed. {error}", f"The logs of all processes are in {folder.root}.") from error
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave anything running
         console.print("\nStopping everything ...")
-        stack.stop()
+        with undisturbed():
+            stack.stop()
     _print_where_to_go(console, folder)
 
 
