@@ -19,7 +19,7 @@ from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.ledger import Ledger
+from wavecom_common.storage.ledger import LEASE_S, Ledger
 
 
 class SenderSettings(Settings):
@@ -31,6 +31,8 @@ class SenderSettings(Settings):
     prefetch: int = Field(default=128, ge=1, le=2000)
     # Longer than the provider needs to answer: a call cut short has an unknown outcome.
     provider_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    # How soon the attempts of a sender that died are taken over. A living one renews its leases in time.
+    lease_s: float = Field(default=LEASE_S, ge=0.5, le=600)
 
     simulated_success_rate: float = Field(default=1.0, ge=0, le=1)
     simulated_min_delay_ms: int = Field(default=0, ge=0)
@@ -98,7 +100,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         max_events=settings.batch_max_events,
     )
     database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
-    ledger = Ledger(database, owner=_owner(name))
+    ledger = Ledger(database, owner=_owner(name), lease_s=settings.lease_s)
     loop = DeliveryLoop(
         adapter,
         ledger,

@@ -1,0 +1,83 @@
+"""A sender that kills itself once, at a named point: `python crashing_sender.py POINT MARKER`.
+
+The process is the real one; only the step before or after which it dies is wrapped.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from wavecom_common.delivery.loop import DeliveryLoop
+from wavecom_common.delivery.simulated import SimulatedProvider
+from wavecom_common.events import types
+from wavecom_common.hosting.sender import SenderSettings, run_sender
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.ledger import Ledger
+
+Method = Callable[..., Awaitable[Any]]
+
+
+def die(marker: Path) -> None:
+    """SIGKILL ourselves, unless that was done before."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_after(method: Method, marker: Path) -> Method:
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = await method(*args, **kwargs)
+        die(marker)
+        return result
+
+    return wrapped
+
+
+def dying_during_the_call(method: Method, marker: Path) -> Method:
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        call = asyncio.ensure_future(method(*args, **kwargs))
+        await asyncio.wait([call], timeout=0.05)
+        die(marker)
+        return await call
+
+    return wrapped
+
+
+def dying_after_the_terminal_event(method: Method, marker: Path) -> Method:
+    async def wrapped(self: Any, events: Any, **kwargs: Any) -> None:
+        await method(self, events, **kwargs)
+        if any(event.type in types.TERMINAL_TYPES for event in events):
+            die(marker)
+
+    return wrapped
+
+
+def plant(point: str, marker: Path) -> None:
+    match point:
+        case "after claim":
+            Ledger.claim = dying_after(Ledger.claim, marker)  # type: ignore[method-assign]
+        case "during the provider call":
+            SimulatedProvider.deliver = dying_during_the_call(SimulatedProvider.deliver, marker)  # type: ignore[method-assign]
+        case "after the provider's answer":
+            SimulatedProvider.deliver = dying_after(SimulatedProvider.deliver, marker)  # type: ignore[method-assign]
+        case "after the outcome is stored":
+            Ledger.settle = dying_after(Ledger.settle, marker)  # type: ignore[method-assign]
+        case "after publish":
+            EventPublisher.publish = dying_after_the_terminal_event(EventPublisher.publish, marker)  # type: ignore[method-assign]
+        case "before ack":
+            DeliveryLoop.handle = dying_after(DeliveryLoop.handle, marker)  # type: ignore[method-assign]
+        case "nowhere":
+            pass
+        case _:
+            raise ValueError(point)
+
+
+if __name__ == "__main__":
+    plant(sys.argv[1], Path(sys.argv[2]))
+    run_sender("sms", SenderSettings, lambda settings: SimulatedProvider(settings.simulation))
