@@ -8,6 +8,7 @@ Source: https://www.rabbitmq.com/docs/consumers, https://www.rabbitmq.com/docs/c
 import asyncio
 from collections.abc import Sequence
 
+import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
@@ -96,6 +97,9 @@ class Consumer:
             _log.info("consuming", queues=list(self._queues))
             while not (await asyncio.wait(ends, timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
                 await self._observe(connection)
+                if not await _still_consumed(channel, tags):
+                    _log.warning("consumer_cancelled_by_broker", queues=list(self._queues))
+                    return
             if not ends[0].done():
                 await self._stop(channel, tags, acks)
         finally:
@@ -136,6 +140,13 @@ class Consumer:
         self._missing = [queue for queue, count in counts.items() if count is None]
         for queue, count in counts.items():
             metrics.QUEUE_DEPTH.set(count or 0, {"queue": queue})
+
+
+async def _still_consumed(channel: AbstractChannel, tags: Sequence[str]) -> bool:
+    # The broker cancels a consumer whose queue is deleted or loses its leader, and gives it nothing any more.
+    underlay = await channel.get_underlay_channel()
+    assert isinstance(underlay, aiormq.Channel)
+    return all(tag in underlay.consumers for tag in tags)
 
 
 async def _ack_writer(channel: AbstractChannel) -> AckWriter:

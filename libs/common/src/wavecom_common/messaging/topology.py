@@ -77,15 +77,16 @@ async def apply(url: str, topology: Topology) -> None:
 async def message_counts(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, int | None]:
     """How many messages are ready in each queue; None where there is no such queue."""
     counts: dict[str, int | None] = {}
+    channel = await connection.channel()
     for name in queues:
-        # A channel for each: asking for a queue that is not there closes the channel.
-        channel = await connection.channel()
         try:
             queue = await channel.declare_queue(name, passive=True)
             counts[name] = queue.declaration_result.message_count
-            await channel.close()
         except ChannelNotFoundEntity:
+            # The broker closes the channel on which a queue is asked for that is not there.
+            channel = await connection.channel()
             counts[name] = None
+    await channel.close()
     return counts
 
 

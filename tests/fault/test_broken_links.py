@@ -1,0 +1,171 @@
+"""The publisher and the consumer behind a network that cuts, refuses and swallows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from wavecom_common.events import routing
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.incoming import Handler, Incoming
+from wavecom_common.messaging.outcome import ACK, Outcome
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.tcp_proxy import TcpProxy
+from wavecom_common.testing.waiting import eventually
+
+
+@pytest.fixture
+async def broker(broker_url: str) -> str:
+    await topology.apply(broker_url, topology.plan([100, 1000]))
+    return broker_url
+
+
+@asynccontextmanager
+async def proxied(url: str) -> AsyncIterator[tuple[TcpProxy, str]]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    async with TcpProxy(parts.hostname, parts.port) as proxy:
+        login = f"{parts.username}:{parts.password}"
+        yield proxy, urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
+
+
+@asynccontextmanager
+async def publishing(url: str) -> AsyncIterator[EventPublisher]:
+    publisher = EventPublisher(url, name="test", required_queues=[routing.PROJECTOR_QUEUE])
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@asynccontextmanager
+async def consuming(url: str, handler: Handler, publisher: EventPublisher) -> AsyncIterator[Consumer]:
+    consumer = Consumer(
+        url,
+        name="test",
+        queues=[routing.PROJECTOR_QUEUE],
+        prefetch=20,
+        handler=handler,
+        publisher=publisher,
+        retry_delay_ms=100,
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.drain()
+        await consumer.close()
+
+
+class Seen:
+    """A handler that counts every event it is given."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
+        for event in incoming.events:
+            self.counts[event.event_id] = self.counts.get(event.event_id, 0) + 1
+        return [ACK] * len(incoming.events)
+
+
+async def test_nothing_confirmed_is_lost_while_both_links_are_cut_again_and_again(broker: str) -> None:
+    seen, confirmed = Seen(), set()
+    async with (
+        proxied(broker) as (near, near_url),
+        proxied(broker) as (far, far_url),
+        publishing(near_url) as publisher,
+        consuming(far_url, seen, publisher),
+    ):
+        await eventually(lambda: publisher.ready() is None)
+
+        async def one() -> None:
+            event = a_request()
+            await publisher.publish([event], timeout_s=20)
+            confirmed.add(event.event_id)
+
+        for _ in range(6):
+            batch = [asyncio.create_task(one()) for _ in range(50)]
+            await asyncio.wait(batch, return_when=asyncio.FIRST_COMPLETED)
+            near.cut()
+            far.cut()
+            await asyncio.gather(*batch)
+        await eventually(lambda: confirmed <= seen.counts.keys(), timeout_s=30)
+    assert len(confirmed) == 300
+
+
+async def test_a_link_that_swallows_everything_ends_a_publish_at_its_deadline(broker: str) -> None:
+    async with proxied(broker) as (proxy, url), publishing(url) as publisher:
+        await eventually(lambda: publisher.ready() is None)
+        proxy.blackhole(True)
+        with pytest.raises(Unavailable):
+            await publisher.publish([a_request()], timeout_s=1)
+        proxy.blackhole(False)
+        await publisher.publish([a_request()], timeout_s=20)
+
+
+async def test_while_the_broker_refuses_the_publisher_is_not_ready_and_comes_back_by_itself(broker: str) -> None:
+    async with proxied(broker) as (proxy, url), publishing(url) as publisher:
+        await eventually(lambda: publisher.ready() is None)
+        proxy.refuse(True)
+        proxy.cut()
+        await eventually(lambda: publisher.ready() is not None)
+        with pytest.raises(Unavailable):
+            await publisher.publish([a_request()], timeout_s=0.5)
+        proxy.refuse(False)
+        await eventually(lambda: publisher.ready() is None, timeout_s=20)
+        await publisher.publish([a_request()], timeout_s=5)
+
+
+async def test_a_cut_link_does_not_cut_short_what_is_being_handled(broker: str) -> None:
+    begun, finish, finished = asyncio.Event(), asyncio.Event(), 0
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        nonlocal finished
+        begun.set()
+        await finish.wait()
+        finished += 1
+        return [ACK] * len(incoming.events)
+
+    async with (
+        publishing(broker) as publisher,
+        proxied(broker) as (proxy, url),
+        consuming(url, handler, publisher) as consumer,
+    ):
+        await publisher.publish([a_request()], timeout_s=10)
+        await begun.wait()
+        begun.clear()
+        proxy.cut()
+        await begun.wait()  # given out again, on a fresh session
+        await eventually(lambda: consumer.ready() is None)
+        finish.set()
+        await eventually(lambda: finished == 2)
+        await eventually(lambda: empty(broker, routing.PROJECTOR_QUEUE))
+
+
+async def empty(url: str, queue: str) -> bool:
+    async with connected(url, "test") as connection:
+        return (await topology.message_counts(connection, [queue]))[queue] == 0
+
+
+async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(broker: str) -> None:
+    seen = Seen()
+    async with publishing(broker) as publisher, consuming(broker, seen, publisher) as consumer:
+        await eventually(lambda: consumer.ready() is None)
+        async with connected(broker, "test") as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(routing.PROJECTOR_QUEUE)
+        await eventually(lambda: consumer.ready() is not None, timeout_s=30)
+        await topology.apply(broker, topology.plan([100, 1000]))
+        await eventually(lambda: consumer.ready() is None, timeout_s=30)
+        await eventually(lambda: publisher.ready() is None, timeout_s=30)
+        event = a_request()
+        await publisher.publish([event], timeout_s=20)
+        await eventually(lambda: event.event_id in seen.counts)
