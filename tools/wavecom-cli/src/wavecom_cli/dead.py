@@ -1,0 +1,128 @@
+"""`wavecom dead`: list, show, replay and drop dead letters."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from wavecom_common.hosting.settings import Settings
+from wavecom_common.messaging import dead_letters
+from wavecom_common.messaging.dead_letters import Dead
+
+app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled.")
+_console = Console(soft_wrap=True)
+
+Queue = Annotated[str, typer.Argument(help="The queue they came from, such as email-sender.high.")]
+Reason = Annotated[str, typer.Option(help="Only those whose reason contains this.")]
+Notification = Annotated[str, typer.Option(help="Only those of this notification.")]
+Limit = Annotated[int, typer.Option(min=1, help="Look at this many at most.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """How many there are, by queue."""
+    found = asyncio.run(dead_letters.counts(_url()))
+    table = Table("queue", "dead letters")
+    for queue, count in found.items():
+        table.add_row(queue, str(count))
+    _console.print(table)
+
+
+@app.command()
+def show(queue: Queue, reason: Reason = "", notification: Notification = "", limit: Limit = 20) -> None:
+    """What they are and why they are there; content and addresses are not shown."""
+    _check(queue)
+    reasons: Counter[str] = Counter()
+
+    async def look(dead: Dead) -> bool:
+        if _matches(dead, reason, notification):
+            reasons[dead.reason] += 1
+            _console.print(_line(dead), markup=False)
+        return False
+
+    asyncio.run(dead_letters.walk(_url(), queue, look, limit=limit))
+    for text, count in reasons.most_common():
+        _console.print(f"{count} x {text}", markup=False)
+
+
+@app.command()
+def replay(
+    queue: Queue,
+    reason: Reason = "",
+    notification: Notification = "",
+    limit: Limit = 10_000,
+    rate: Annotated[float, typer.Option(min=0.1, help="Messages a second at most.")] = 50.0,
+    dry_run: DryRun = False,
+) -> None:
+    """Send them back to the queue they came from, as if they had never failed."""
+    _check(queue)
+
+    async def run() -> int:
+        async with dead_letters.replaying(_url(), per_second=rate) as send:
+            return await _take(queue, reason, notification, limit, None if dry_run else send)
+
+    _console.print(f"{asyncio.run(run())} {'would be ' if dry_run else ''}replayed")
+
+
+@app.command()
+def drop(
+    queue: Queue,
+    reason: Reason = "",
+    notification: Notification = "",
+    limit: Limit = 10_000,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Throw them away for good."""
+    _check(queue)
+
+    async def away(_: Dead) -> bool:
+        return True
+
+    if not dry_run and not yes:
+        typer.confirm(f"Drop dead letters of {queue} for good?", abort=True)
+    count = asyncio.run(_take(queue, reason, notification, limit, None if dry_run else away))
+    _console.print(f"{count} {'would be ' if dry_run else ''}dropped")
+
+
+async def _take(
+    queue: str, reason: str, notification: str, limit: int, act: Callable[[Dead], Awaitable[bool]] | None
+) -> int:
+    """Act on those that match; without an act they are only counted."""
+    matching = 0
+
+    async def take(dead: Dead) -> bool:
+        nonlocal matching
+        if not _matches(dead, reason, notification):
+            return False
+        matching += 1
+        return act is not None and await act(dead)
+
+    await dead_letters.walk(_url(), queue, take, limit=limit)
+    return matching
+
+
+def _matches(dead: Dead, reason: str, notification: str) -> bool:
+    if reason not in dead.reason:
+        return False
+    return not notification or any(event.notification_id == notification for event in dead.events)
+
+
+def _line(dead: Dead) -> str:
+    at = datetime.fromtimestamp(dead.dead_at_ms / 1000, UTC).isoformat(timespec="seconds") if dead.dead_at_ms else "-"
+    events = ", ".join(event.event_id for event in dead.events) or f"{len(dead.body)} bytes that cannot be read"
+    return f"{at}  {events}  {dead.reason}"
+
+
+def _check(queue: str) -> None:
+    if queue not in dead_letters.queues():
+        raise typer.BadParameter(f"{queue!r} is none of: {', '.join(dead_letters.queues())}")
+
+
+def _url() -> str:
+    return Settings.load().rabbitmq_url.get_secret_value()
