@@ -76,7 +76,7 @@ def command_for(
     )
     if not has_apt:
         raise StackError(
-            f"{' and '.join(packages)} is missing and there is no apt-get here.",
+            f"Missing: {', '.join(packages)}; and there is no apt-get here.",
             "Install RabbitMQ 3.10 or newer and MongoDB 6 or newer,",
             *otherwise,
         )
@@ -85,7 +85,7 @@ def command_for(
     if has_sudo():
         return ["sudo", "-n", *script]
     raise StackError(
-        f"{' and '.join(packages)} is missing, and installing it needs root. Run this once:",
+        f"Missing: {', '.join(packages)}; installing needs root. Run this once:",
         f"sudo apt-get install -y {' '.join(packages)}",
         *otherwise,
     )

@@ -31,8 +31,9 @@ def up(folder: RunFolder, environment: Mapping[str, str], say: Say) -> None:
         try:
             state = start(stack, say)
         except BaseException:
-            say("Stopping what was started ...")
             with undisturbed():
+                if stack.is_running():
+                    say("Stopping what was started ...")
                 stack.stop(keep_data=True)
             raise
     for line in where_things_are(state, folder):
