@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from ingest_api.answers import CreatedAnswer
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.hosting.http import HttpServer
 
@@ -66,6 +67,12 @@ async def test_the_documents_examples_are_accepted(client):
 
     for example in content["examples"].values():
         assert (await client.post(NOTIFICATIONS, json=example["value"])).status_code == 201
+
+
+async def test_the_answer_to_a_post_is_the_documented_model(client):
+    answer = await client.post(NOTIFICATIONS, json={"recipient": "a@example.com", "message": "x", "channel": "email"})
+
+    assert CreatedAnswer.model_validate_json(answer.content).model_dump(by_alias=True) == answer.json()
 
 
 async def test_the_documentation_page_is_served(client):

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.connected
 
 
 @asynccontextmanager
-async def running(broker_url: str) -> AsyncIterator[tuple[list[Part], httpx.AsyncClient]]:
+async def running(broker_url: str, **settings: object) -> AsyncIterator[tuple[list[Part], httpx.AsyncClient]]:
     """The process's parts, started, and a client of its API."""
-    parts = list(build(IngestSettings(rabbitmq_url=broker_url, http_port=0, accept_timeout_s=2)))
+    parts = list(build(IngestSettings(rabbitmq_url=broker_url, http_port=0, accept_timeout_s=2, **settings)))
     for part in parts:
         await part.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{parts[-1].port}") as client:
@@ -64,8 +64,8 @@ async def test_without_its_queues_the_process_is_not_ready_and_accepts_nothing(b
 
 
 @pytest.mark.usefixtures("queues")
-async def test_the_process_is_ready_without_the_query_service(broker_url):
-    async with running(broker_url) as (parts, client):
+async def test_the_process_is_ready_without_the_query_service(broker_url, unused_tcp_port):
+    async with running(broker_url, status_query_target=f"dns:///127.0.0.1:{unused_tcp_port}") as (parts, client):
         await is_ready(parts)
         answer = await client.get(NOTIFICATIONS)
 

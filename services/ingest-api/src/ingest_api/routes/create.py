@@ -1,13 +1,13 @@
 """`POST /api/notifications`, a plain ASGI application.
 
 FastAPI's own way to an endpoint (middleware, routing, body, dependencies, encoders) costs several times what this one
-does in all. What the endpoint takes and gives is declared once, in `channels` and `answers`; `openapi` documents it
-from there.
+does in all. What it takes is declared in `channels`, what it gives in `answers`; `openapi` documents both.
 """
 
 import time
 from typing import Final
 
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from wavecom_common.telemetry import metrics
@@ -15,10 +15,8 @@ from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Acceptor
-from ingest_api.answers import Created, CreatedAnswer
 from ingest_api.body import ClientGone, read_json_body
 from ingest_api.errors import Refusal, error_response
-from ingest_api.responses import json_response
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso
 from ingest_api.validation import parse_notification
@@ -58,12 +56,14 @@ class CreateNotification:
 
 
 def _created(event: Event) -> Response:
-    data = Created(
-        id=event.notification_id,
-        recipient=event.content.recipient,
-        channel=event.channel,
-        status="queued",
-        created_at=iso(event.occurred_at_ms),
-    )
-    answer = CreatedAnswer(status="success", message=MESSAGE, data=data)
-    return json_response(answer, 201, {"location": f"{NOTIFICATIONS}/{event.notification_id}"})
+    # As CreatedAnswer describes it; written without the model, which would cost as much as all of the validation.
+    data = {
+        "id": event.notification_id,
+        "recipient": event.content.recipient,
+        "channel": event.channel,
+        "status": "queued",
+        "createdAt": iso(event.occurred_at_ms),
+    }
+    body = orjson.dumps({"status": "success", "message": MESSAGE, "data": data})
+    headers = {"location": f"{NOTIFICATIONS}/{event.notification_id}"}
+    return Response(body, 201, headers, media_type="application/json")
