@@ -18,7 +18,7 @@ RETRY_LATER_S: Final = 5
 class FieldError(BaseModel):
     """What is wrong with one field."""
 
-    field: str = Field(description="The field's name; empty when it is the body as a whole.")
+    field: str = Field(description="The field's name.")
     message: str = Field(description="What is wrong and what would be right. Never repeats a recipient or a message.")
 
 
