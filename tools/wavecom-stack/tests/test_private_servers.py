@@ -4,9 +4,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from pymongo import MongoClient
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.infra import MONGODB_URL, RABBITMQ_URL
 from wavecom_stack.leftovers import MARK
@@ -54,15 +56,20 @@ def test_killed_servers_come_back_and_stopping_leaves_nothing(stack: Stack) -> N
     assert not stack.folder.data("rabbitmq").exists()
 
 
-def test_stopping_ends_also_what_a_killed_supervisor_left_behind(stack: Stack) -> None:
+def test_what_a_killed_supervisor_left_is_ended_and_kept_data_is_there_at_the_next_start(stack: Stack) -> None:
     infra = stack.start_infra()
+    with MongoClient[dict[str, Any]](infra.mongodb_url) as client:
+        client["kept"]["things"].insert_one({"_id": 1})
     for path in stack.folder.root.glob("supervisord.pid"):
         os.kill(int(path.read_text()), signal.SIGKILL)
 
-    left = stack.stop()
+    left = stack.stop(keep_data=True)
 
     assert marked(stack.folder) == []
     assert left >= len(infra.private)
+    again = stack.start_infra()  # on other ports
+    with MongoClient[dict[str, Any]](again.mongodb_url) as client:
+        assert client["kept"]["things"].count_documents({}) == 1
 
 
 def _same(stack: Stack, name: str, old: int) -> str | None:

@@ -34,7 +34,8 @@ class Stack:
         """
         self.folder = folder
         self.supervisor = Supervisor(folder)
-        self._environment = dict(environment)
+        self._given = dict(environment)
+        self._environment = self._given
         self._ports = free_ports()
         self._say = say
 
@@ -47,9 +48,9 @@ class Stack:
         Raises:
             StackError: it can't be done; says what to do.
         """
-        found = infra.find(self._environment, self.folder, self._ports, self._say)
+        found = infra.find(self._given, self.folder, self._ports, self._say)
         self.folder.create()
-        self._environment |= {
+        self._environment = self._given | {
             infra.RABBITMQ_URL: found.broker_url,
             infra.MONGODB_URL: found.mongodb_url,
             MARK: str(self.folder.root),

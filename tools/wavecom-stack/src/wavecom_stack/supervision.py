@@ -14,6 +14,7 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
+from wavecom_stack.leftovers import wait_for_end
 from wavecom_stack.waiting import wait_until
 
 _DIED: Final = frozenset({"BACKOFF", "EXITED", "FATAL", "UNKNOWN"})
@@ -108,34 +109,29 @@ class Supervisor:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._child: subprocess.Popen[bytes] | None = None
 
     def start(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
         """Start the supervisor itself; no program runs yet.
 
-        Every program inherits `environment`. The supervisor is its own session, so that Ctrl-C reaches only us.
+        Every program inherits `environment`. The supervisor is a daemon, so that Ctrl-C reaches only us.
 
         Raises:
             StackError: it did not come up.
         """
         self._folder.create()
         self._folder.supervisor_config.write_text(render_config(programs, self._folder))
-        with self._folder.log("supervisord-start").open("wb") as output:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._folder.supervisor_config)],
-                env=dict(environment),
-                cwd=self._folder.root,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        wait_until(self._not_up, timeout_s=20)
-
-    def _not_up(self) -> str | None:
-        if self._child is not None and self._child.poll() is not None:
-            raise StackError("The supervisor did not start.", *self._folder.last_lines("supervisord-start"))
-        return None if self.is_running() else "the supervisor does not answer yet"
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._folder.supervisor_config)],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError("The supervisor did not start:", *done.stdout.splitlines()[-15:])
+        wait_until(lambda: None if self.is_running() else "the supervisor does not answer yet", timeout_s=20)
 
     def is_running(self) -> bool:
         """Whether a supervisor of this folder answers."""
@@ -188,10 +184,7 @@ class Supervisor:
             self._call("shutdown")
         except (OSError, HTTPException, Fault):
             process.terminate()
-        _, alive = psutil.wait_procs([process], timeout=timeout_s)
-        if self._child is not None:
-            self._child.poll()
-        if alive:
+        if wait_for_end([process], timeout_s):
             raise StackError(f"The supervisor (pid {process.pid}) did not stop within {timeout_s:.0f} s.")
 
     def _process(self) -> psutil.Process | None:
