@@ -58,10 +58,12 @@ async def test_of_many_who_claim_an_attempt_one_gets_it(ledger_of: Callable[[str
     assert {claim.owner for claim in found if claim} == {winner}
 
 
-async def test_a_claim_of_our_own_without_an_outcome_counts_as_new(ledger_of: Callable[[str], Ledger]) -> None:
+async def test_asking_again_finds_our_own_claim(ledger_of: Callable[[str], Ledger]) -> None:
     ledger = ledger_of("a")
     assert await ledger.claim("n:1") is None
-    assert await ledger.claim("n:1") is None
+    found = await ledger.claim("n:1")
+    assert found is not None
+    assert (found.owner, found.outcome, found.taken_over) == ("a", None, False)
 
 
 async def test_an_outcome_is_found_by_whoever_asks_later(ledger_of: Callable[[str], Ledger]) -> None:
@@ -89,6 +91,9 @@ async def test_one_of_many_takes_over_what_was_left(ledger_of: Callable[[str], L
     assert all(claim is not None and claim.lease_until_ms < clock.now_ms() for claim in found)
     taken = await asyncio.gather(*[o.take_over("n:1", c) for o, c in zip(others, found, strict=True) if c is not None])
     assert taken.count(True) == 1
+    after = await ledger_of("onlooker").claim("n:1")
+    assert after is not None
+    assert after.taken_over
 
 
 async def test_a_living_owner_keeps_its_lease(ledger_of: Callable[[str], Ledger], clock: Hands) -> None:

@@ -36,12 +36,16 @@ class LookAgain:
 Decision = Call | Resume | Repeat | LookAgain
 
 
-def decide(found: Claim | None, now_ms: int) -> Decision:
-    """What to do about an attempt, given the claim that was there before ours (None: ours is the first)."""
+def decide(found: Claim | None, *, owner: str, now_ms: int) -> Decision:
+    """What `owner` does about an attempt, given the claim that was there before its own (None: its own is the first).
+
+    It asks only for attempts it has not in hand, so a claim of its own without an outcome was made by a write whose
+    answer was lost: nothing was called under it.
+    """
     if found is None:
         return Call()
     if found.outcome is not None:
         return Repeat(found.outcome, found.ended_at_ms)
-    if found.lease_until_ms > now_ms:
-        return LookAgain()
-    return Resume()
+    if found.owner == owner:
+        return Resume() if found.taken_over else Call()
+    return LookAgain() if found.lease_until_ms > now_ms else Resume()

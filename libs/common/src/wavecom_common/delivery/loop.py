@@ -13,7 +13,7 @@ from wavecom_common.delivery.policy import FAIL, Consequences, consequences, unk
 from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
-from wavecom_common.events.outcomes import DeliveryOutcome, UnknownOutcome
+from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Draining
 from wavecom_common.kernel.retrying import until_available
@@ -54,7 +54,7 @@ class DeliveryLoop:
         self._slots = Slots(max_in_flight)
         self._provider_timeout_s = provider_timeout_s
         self._retry_delays_ms = retry_delays_ms
-        self._look_again_ms = look_again_ms
+        self._look_again = Retry(look_again_ms, "another sender has the attempt in hand")
         self._clock = clock
         self._in_hand: dict[str, asyncio.Task[Outcome]] = {}
 
@@ -81,8 +81,31 @@ class DeliveryLoop:
             raise Draining("stopped before every delivery of the message was begun")
         return outcomes
 
+    async def give_up(self, event: Event, reason: str) -> Outcome:
+        """End an attempt whose message was tried too often; see `messaging.incoming.GiveUp`.
+
+        The ledger decides here as well, so that the notification has one end: an outcome that is stored counts, and
+        whoever still has the attempt in hand is left to finish it.
+        """
+        key = _key(event)
+        if (task := self._in_hand.get(key)) is not None:
+            return await asyncio.shield(task)
+        if event.type != types.DISPATCHED:
+            return DeadLetter(reason)
+        found = await self._ledger.claim(key)
+        match decide(found, owner=self._ledger.owner, now_ms=self._clock.now_ms()):
+            case Repeat(outcome, ended_at_ms):
+                return await self._publish(self._consequences(event, outcome, ended_at_ms))
+            case LookAgain():
+                return self._look_again
+            case Resume() if found is not None and not await self._ledger.take_over(key, found):
+                return self._look_again
+        ended = await self._ledger.settle(key, PermanentFailure(f"dead-lettered: {reason}"), self._clock.now_ms())
+        await self._tell(event, ended)
+        return DeadLetter(reason, ended=True)
+
     def _begin(self, event: Event, draining: asyncio.Event) -> asyncio.Task[Outcome]:
-        key = f"{event.notification_id}:{event.attempt}"
+        key = _key(event)
         task = self._in_hand.get(key)
         if task is not None:
             # The broker gave it out again while we still work on it: whoever asks gets the one result.
@@ -102,7 +125,7 @@ class DeliveryLoop:
         if event.type != types.DISPATCHED:
             return DeadLetter(f"a sender does not know the event type {event.type[:64]!r}")
         found = await self._ledger.claim(key)
-        match decide(found, self._clock.now_ms()):
+        match decide(found, owner=self._ledger.owner, now_ms=self._clock.now_ms()):
             case Call():
                 ended = await self._call_and_store(key, event, draining)
             case Repeat(outcome, ended_at_ms):
@@ -110,7 +133,10 @@ class DeliveryLoop:
             case Resume() if found is not None and await self._ledger.take_over(key, found):
                 ended = await self._resume(key, event, draining)
             case Resume() | LookAgain():
-                return Retry(self._look_again_ms, "another sender has the attempt in hand")
+                return self._look_again
+        return await self._tell(event, ended)
+
+    async def _tell(self, event: Event, ended: Claim) -> Outcome:
         assert ended.outcome is not None
         follows = self._consequences(event, ended.outcome, ended.ended_at_ms)
         metering.count_events(follows.now)
@@ -181,3 +207,7 @@ class DeliveryLoop:
         if follows.later:
             await self._publisher.publish_later(follows.later, delay_ms=follows.delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
         return ACK
+
+
+def _key(event: Event) -> str:
+    return f"{event.notification_id}:{event.attempt}"

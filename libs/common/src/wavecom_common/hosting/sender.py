@@ -116,6 +116,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         queues=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
         prefetch=settings.prefetch,
         handler=loop.handle,
+        give_up=loop.give_up,
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
     )

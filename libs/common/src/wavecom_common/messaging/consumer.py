@@ -17,7 +17,7 @@ from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.messaging.acks import Acks, AckWriter
 from wavecom_common.messaging.connection import broker_errors, keep_session, lost
 from wavecom_common.messaging.handling import Handling, Raw
-from wavecom_common.messaging.incoming import Handler
+from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
 from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
 from wavecom_common.messaging.settlement import FAILURES_HEADER, Settlement
 from wavecom_common.messaging.topology import message_counts
@@ -43,6 +43,7 @@ class Consumer:
         handler: Handler,
         publisher: EventPublisher,
         retry_delay_ms: int,
+        give_up: GiveUp = dead_letter,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._url = url
@@ -51,7 +52,11 @@ class Consumer:
         self._prefetch = prefetch
         self._draining = asyncio.Event()
         self._handling = Handling(
-            handler, Settlement(publisher, clock), retry_delay_ms=retry_delay_ms, draining=self._draining
+            handler,
+            Settlement(publisher, clock),
+            retry_delay_ms=retry_delay_ms,
+            draining=self._draining,
+            give_up=give_up,
         )
         self._processing: set[asyncio.Task[None]] = set()
         self._consuming = False

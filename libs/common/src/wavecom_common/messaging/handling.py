@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opentelemetry.trace import Span
+from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import codec
 from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.retrying import until_available
-from wavecom_common.messaging.incoming import Handler, Incoming
-from wavecom_common.messaging.outcome import DeadLetter, Outcome, after_failure
+from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, dead_letter
+from wavecom_common.messaging.outcome import Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
@@ -46,12 +47,19 @@ class Handling:
     """
 
     def __init__(
-        self, handler: Handler, settlement: Settlement, *, retry_delay_ms: int, draining: asyncio.Event
+        self,
+        handler: Handler,
+        settlement: Settlement,
+        *,
+        retry_delay_ms: int,
+        draining: asyncio.Event,
+        give_up: GiveUp = dead_letter,
     ) -> None:
         self._handler = handler
         self._settlement = settlement
         self._retry_delay_ms = retry_delay_ms
         self._draining = draining
+        self._give_up = give_up
 
     async def process(self, raw: Raw) -> bool:
         """True when the message is dealt with and may be acknowledged; False when it is left to the broker."""
@@ -75,7 +83,7 @@ class Handling:
     async def _outcomes(self, incoming: Incoming) -> Sequence[Outcome]:
         if incoming.redeliveries > MAX_REDELIVERIES:
             reason = f"given out {incoming.redeliveries} times and never finished"
-            return [DeadLetter(reason) for _ in incoming.events]
+            return [await self._give_up(event, reason) for event in incoming.events]
         try:
             return await self._handler(incoming)
         except (Unavailable, Unroutable, Draining):
@@ -84,10 +92,14 @@ class Handling:
             if len(incoming.events) > 1:
                 alone = [self._outcomes(replace(incoming, events=[event])) for event in incoming.events]
                 return [outcome for [outcome] in await asyncio.gather(*alone)]
-            _log.exception("handler_failed", queue=incoming.queue, event_id=incoming.events[0].event_id)
-            return [
-                after_failure(error, incoming.failures + 1, most_failures=MAX_FAILURES, delay_ms=self._retry_delay_ms)
-            ]
+            return [await self._after(error, incoming.events[0], incoming)]
+
+    async def _after(self, error: Exception, event: Event, incoming: Incoming) -> Outcome:
+        _log.error("handler_failed", queue=incoming.queue, event_id=event.event_id, exc_info=error)
+        reason = f"handler failed: {type(error).__name__}"
+        if incoming.failures + 1 < MAX_FAILURES:
+            return Retry(self._retry_delay_ms, reason, failed=1)
+        return await self._give_up(event, reason)
 
     async def _dead_letter(self, raw: Raw, reason: str) -> None:
         await self._settlement.dead_letter_body(

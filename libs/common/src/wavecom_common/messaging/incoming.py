@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wavecom_proto.v1.events_pb2 import Event
 
-from wavecom_common.messaging.outcome import Outcome
+from wavecom_common.messaging.outcome import DeadLetter, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,11 @@ class Incoming:
 
 # Returns one outcome per event, in order.
 Handler = Callable[[Incoming], Awaitable[Sequence[Outcome]]]
+
+# Says what becomes of an event that was tried too often, given the reason.
+GiveUp = Callable[[Event, str], Awaitable[Outcome]]
+
+
+async def dead_letter(_: Event, reason: str) -> Outcome:
+    """Giving up where nobody else may still be at it."""
+    return DeadLetter(reason)

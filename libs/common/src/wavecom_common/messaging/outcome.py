@@ -24,15 +24,9 @@ class DeadLetter:
     """It can't be handled; an operator will look at it. `reason` names why, without content or addresses."""
 
     reason: str
+    # Whether the end of its notification was told already; otherwise that follows.
+    ended: bool = False
 
 
 Outcome = Ack | Retry | DeadLetter
 ACK: Final = Ack()
-
-
-def after_failure(error: Exception, failures: int, *, most_failures: int, delay_ms: int) -> Retry | DeadLetter:
-    """What follows when handling an event raised an unexpected error for the `failures`-th time (from 1)."""
-    reason = f"handler failed: {type(error).__name__}"
-    if failures < most_failures:
-        return Retry(delay_ms, reason, failed=1)
-    return DeadLetter(reason)

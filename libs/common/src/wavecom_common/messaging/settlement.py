@@ -40,7 +40,7 @@ class Settlement:
             if isinstance(outcome, Retry):
                 await self._retry(queue, event, outcome, failures)
             elif isinstance(outcome, DeadLetter):
-                await self._dead_letter(queue, event, outcome.reason)
+                await self._dead_letter(queue, event, outcome)
 
     async def dead_letter_body(
         self, queue: str, body: bytes, *, content_type: str | None, content_encoding: str | None, reason: str
@@ -71,10 +71,11 @@ class Settlement:
             "event_retried", queue=queue, event_id=event.event_id, reason=outcome.reason, delay_ms=outcome.delay_ms
         )
 
-    async def _dead_letter(self, queue: str, event: Event, reason: str) -> None:
+    async def _dead_letter(self, queue: str, event: Event, outcome: DeadLetter) -> None:
+        reason = outcome.reason
         message = self._publisher.message([event], self._dead_headers(queue, reason))
         await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
-        if event.type in types.WORK_TYPES:
+        if event.type in types.WORK_TYPES and not outcome.ended:
             # Nothing else will end this notification: what was to be done for it can't be done.
             end = types.failed(event, error=reason, reason=types.DEAD_LETTER, now_ms=self._clock.now_ms())
             await self._publisher.publish([end], timeout_s=CONFIRM_TIMEOUT_S)

@@ -51,6 +51,8 @@ class Claim:
     # Set once the provider answered, with the time of its answer.
     outcome: DeliveryOutcome | None = None
     ended_at_ms: int = 0
+    # Whether the owner took it over from one that died: an earlier call may have taken effect.
+    taken_over: bool = False
 
 
 class Ledger:
@@ -63,7 +65,7 @@ class Ledger:
         self, database: Database, *, owner: str, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
     ) -> None:
         self._collection = database.collection(DELIVERIES)
-        self._owner = owner
+        self.owner = owner
         self._clock = clock
         self._lease_ms = round(lease_s * 1000)
         self._held: dict[str, int] = {}
@@ -93,10 +95,9 @@ class Ledger:
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     async def claim(self, key: str) -> Claim | None:
-        """Claim the attempt. None: it is ours and not called yet; else the claim that is there.
+        """Claim the attempt. None: it is ours, and nobody claimed it before; else the claim that is there.
 
-        A claim of our own without an outcome counts as new: its insert was done although we were told otherwise. So
-        the caller asks only for attempts it has not in hand, and keeps one in hand until its outcome is stored.
+        That may be our own, when its insert was done although we were told otherwise.
         """
         return await self._claims.submit(key)
 
@@ -106,7 +107,7 @@ class Ledger:
         with database_errors():
             result = await self._collection.update_one(
                 {"_id": key, "owner": found.owner, "leaseUntil": DatetimeMS(found.lease_until_ms), "outcome": None},
-                {"$set": {"owner": self._owner, "leaseUntil": DatetimeMS(lease_until_ms)}},
+                {"$set": {"owner": self.owner, "leaseUntil": DatetimeMS(lease_until_ms), "takenOver": True}},
             )
         if result.modified_count == 1:
             self._held[key] = lease_until_ms
@@ -114,7 +115,7 @@ class Ledger:
 
     async def settle(self, key: str, outcome: DeliveryOutcome, ended_at_ms: int) -> Claim:
         """Store how the attempt ended. The first outcome stored stays: what holds is returned."""
-        claim = Claim(self._owner, 0, outcome, ended_at_ms)
+        claim = Claim(self.owner, 0, outcome, ended_at_ms)
         settled = await self._settlements.submit((key, claim))
         self._held.pop(key, None)
         return settled
@@ -125,14 +126,15 @@ class Ledger:
         lease_until_ms = now_ms + self._lease_ms
         claimed_at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)
         documents: list[Document] = [
-            {"_id": key, "owner": self._owner, "claimedAt": claimed_at, "leaseUntil": lease_until, "outcome": None}
+            {"_id": key, "owner": self.owner, "claimedAt": claimed_at, "leaseUntil": lease_until, "outcome": None}
             for key in keys
         ]
         known = {keys[index] for index in await insert_new(self._collection, documents)}
         found = await self._find(known) if known else {}
-        theirs = {key: claim for key, claim in found.items() if claim.owner != self._owner or claim.outcome}
-        self._held |= {key: lease_until_ms for key in keys if key not in theirs}
-        return [theirs.get(key) for key in keys]
+        for key in keys:
+            if key not in found or found[key].owner == self.owner:
+                self._held[key] = lease_until_ms
+        return [found.get(key) for key in keys]
 
     async def _store(self, settlements: list[tuple[str, Claim]]) -> Sequence[Claim]:
         metrics.BATCH_SIZE.record(len(settlements), {"what": "outcome"})
@@ -170,7 +172,7 @@ class Ledger:
         try:
             with database_errors():
                 await self._collection.update_many(
-                    {"_id": {"$in": due}, "owner": self._owner, "outcome": None},
+                    {"_id": {"$in": due}, "owner": self.owner, "outcome": None},
                     {"$set": {"leaseUntil": DatetimeMS(lease_until_ms)}},
                 )
         except Unavailable as error:
@@ -193,4 +195,5 @@ def _from_document(document: Document) -> Claim:
         lease_until_ms=int(document["leaseUntil"]),
         outcome=_KINDS[stored.pop("kind")](**stored) if stored else None,
         ended_at_ms=int(document["endedAt"]) if stored else 0,
+        taken_over=document.get("takenOver", False),
     )

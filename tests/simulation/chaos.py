@@ -1,0 +1,50 @@
+"""What goes wrong, all of it decided by one seed: delays, failures before and after the effect, and death."""
+
+import asyncio
+import random
+
+from wavecom_common.kernel.errors import Unavailable
+
+
+class Process:
+    """One life of a process. Once dead, nothing it does has an effect any more, and nothing ever answers it."""
+
+    def __init__(self, name: str, chaos: "Chaos") -> None:
+        self.name = name
+        self.alive = True
+        self._chaos = chaos
+
+    async def step(self, *, may_fail: bool = True) -> bool:
+        """Before an effect: take some time, perhaps fail, perhaps never come back.
+
+        Returns:
+            Whether the effect is to be followed by an error, as when an answer is lost.
+        """
+        chaos = self._chaos
+        await asyncio.sleep(chaos.random.expovariate(1 / 0.01))  # noqa: TID251 - virtual time
+        await self.stop_if_dead()
+        if may_fail and chaos.random.random() < chaos.failure_rate:
+            if chaos.random.random() < 0.5:
+                raise Unavailable("simulated: no connection")
+            return True
+        return False
+
+    async def answer(self, lost: bool) -> None:
+        """After an effect: take some time for the answer, which may be lost."""
+        await asyncio.sleep(self._chaos.random.expovariate(1 / 0.005))  # noqa: TID251 - virtual time
+        await self.stop_if_dead()
+        if lost:
+            raise Unavailable("simulated: the answer was lost")
+
+    async def stop_if_dead(self) -> None:
+        """A dead process waits for ever."""
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()
+
+
+class Chaos:
+    """The seed's decisions. `failure_rate` is that of a single step; it is 0 once the world is to settle."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.failure_rate = 0.05

@@ -1,0 +1,90 @@
+"""Thousands of worlds, each with its own faults; and worlds with a planted bug, which must be found."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from wavecom_common.delivery import loop as delivery_loop
+from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
+from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.storage import facts_document
+from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.ledger import Claim
+
+from tests.simulation.world import Outcome, simulate
+
+FIRST = int(os.environ.get("WAVECOM_SIMULATION_SEED", "0"))
+COUNT = int(os.environ.get("WAVECOM_SIMULATIONS", "2000"))
+# Within so many worlds a planted bug is found.
+PLANTED = 200
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    yield
+    structlog.reset_defaults()
+
+
+def first_wrong(count: int) -> Outcome | None:
+    return next((outcome for seed in range(FIRST, FIRST + count) if (outcome := simulate(seed)).wrong), None)
+
+
+@pytest.mark.timeout(600)
+def test_in_no_world_a_promise_is_broken() -> None:
+    deaths = repeated = 0
+    for seed in range(FIRST, FIRST + COUNT):
+        outcome = simulate(seed)
+        assert not outcome.wrong, f"WAVECOM_SIMULATION_SEED={seed} WAVECOM_SIMULATIONS=1 shows it: {outcome}"
+        deaths += outcome.deaths
+        repeated += outcome.repeated_calls
+    print(f"{COUNT} worlds, {deaths} processes killed, {repeated} calls repeated with their outcome unknown")
+    assert deaths > COUNT
+    assert repeated > 0
+
+
+def test_a_seed_replays_exactly() -> None:
+    assert [simulate(seed) for seed in range(5)] == [simulate(seed) for seed in range(5)]
+
+
+def test_an_ack_before_the_work_is_done_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    process: Callable[[Handling, Raw], Awaitable[bool]] = Handling.process
+
+    async def ack_first(self: Handling, raw: Raw) -> bool:
+        asyncio.get_running_loop().create_task(process(self, raw))  # type: ignore[arg-type]
+        return True
+
+    monkeypatch.setattr(Handling, "process", ack_first)
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "has 0 ends" in " ".join(found.wrong)
+
+
+def test_a_lease_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ignore_lease(found: Claim | None, *, owner: str, now_ms: int) -> Decision:
+        decision = decide(found, owner=owner, now_ms=now_ms)
+        return Resume() if isinstance(decision, LookAgain) else decision
+
+    monkeypatch.setattr(delivery_loop, "decide", ignore_lease)
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "although the first caller lives" in " ".join(found.wrong)
+
+
+def test_a_terminal_state_that_is_not_locked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    update: Callable[[Facts], dict[str, Any]] = facts_document.update
+
+    def last_one_wins(facts: Facts) -> dict[str, Any]:
+        operators = update(facts)
+        head = operators["$max"].pop("head")
+        operators["$set"] = {**operators.get("$set", {}), "head": head}
+        return operators
+
+    monkeypatch.setattr(facts_document, "update", last_one_wins)
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "not the fold" in " ".join(found.wrong)

@@ -1,0 +1,252 @@
+"""A whole system in one loop: the real dispatcher, senders and projectors on a simulated broker, database and
+provider, until every notification has its end or the time is up.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from dispatcher.handler import Dispatcher
+from status_projector import projection
+from status_projector.projector import Projector
+from wavecom_common.delivery.loop import DeliveryLoop
+from wavecom_common.delivery.port import Attempt
+from wavecom_common.events import routing, types
+from wavecom_common.events.outcomes import Delivered, DeliveryOutcome, PermanentFailure, TransientFailure
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging.handling import Handling
+from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
+from wavecom_common.messaging.settlement import Settlement
+from wavecom_common.storage import event_document, facts_document, names
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.ledger import Ledger
+from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.builders import a_request
+from wavecom_proto.v1.events_pb2 import Event
+
+from tests.simulation.chaos import Chaos, Process
+from tests.simulation.memory_broker import MemoryBroker, MemoryPublisher, Reader
+from tests.simulation.memory_database import MemoryDatabase
+from tests.simulation.virtual_time import VirtualClock, run_virtually
+
+DELAYS_MS = [1000, 5000, 10_000]
+NOTIFICATIONS = 4
+# Faults happen until then; afterwards everything has this long to settle.
+FAULTS_S = 30.0
+SETTLE_S = 600.0
+
+
+@dataclass
+class Outcome:
+    """How a simulation ended: what is wrong (nothing, if all is well), and what there was to see."""
+
+    seed: int
+    wrong: list[str] = field(default_factory=list)
+    deaths: int = 0
+    calls: int = 0
+    repeated_calls: int = 0
+    virtual_s: float = 0.0
+
+
+@dataclass
+class Call:
+    """One provider call: whose, and whether its process learnt the outcome."""
+
+    process: Process
+    answered: bool = False
+
+
+class SimulatedProvider:
+    """A provider that takes its time, fails, refuses or never answers; it remembers who called."""
+
+    name = "simulated"
+
+    def __init__(self, process: Process, chaos: Chaos, calls: dict[str, list[Call]], wrong: list[str]) -> None:
+        self._process = process
+        self._chaos = chaos
+        self._calls = calls
+        self._wrong = wrong
+
+    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
+        await self._process.step(may_fail=False)
+        key = f"{attempt.notification_id}:{attempt.number}"
+        earlier = self._calls.setdefault(key, [])
+        for call in earlier:
+            if call.process.alive:
+                self._wrong.append(f"{key} was called again although the first caller lives")
+        call = Call(self._process)
+        earlier.append(call)
+        dice = self._chaos.random.random()
+        if dice < 0.05:
+            await asyncio.get_running_loop().create_future()
+        await self._process.answer(lost=False)
+        call.answered = True
+        if dice < 0.35:
+            return TransientFailure("busy")
+        return PermanentFailure("refused") if dice < 0.4 else Delivered("ok")
+
+    async def close(self) -> None:
+        pass
+
+
+class World:
+    """One simulation."""
+
+    def __init__(self, seed: int) -> None:
+        self.chaos = Chaos(seed)
+        self.clock = VirtualClock()
+        self.broker = MemoryBroker(self.chaos, DELAYS_MS)
+        self.database = MemoryDatabase()
+        self.calls: dict[str, list[Call]] = {}
+        self.outcome = Outcome(seed)
+        self.accepted: list[str] = []
+
+    async def run(self) -> Outcome:
+        random.seed(self.outcome.seed)
+        starts: list[Callable[[], Reader]] = [self.dispatcher, self.sender, self.sender, self.projector, self.projector]
+        readers = [start() for start in starts]
+        client = asyncio.create_task(self.ask())
+        loop = asyncio.get_running_loop()
+        while loop.time() < FAULTS_S:
+            await self.clock.sleep(self.chaos.random.expovariate(1 / 1.0))
+            place = self.chaos.random.randrange(len(readers))
+            if self.chaos.random.random() < 0.5:
+                self.broker.disconnect(readers[place])
+            else:
+                self.kill(readers[place])
+                await self.clock.sleep(self.chaos.random.uniform(0.0, 2.0))
+                readers[place] = starts[place]()
+            self.broker.deliver()
+        self.chaos.failure_rate = 0.0
+        await client
+        await self.settle()
+        self.judge()
+        self.outcome.virtual_s = loop.time()
+        return self.outcome
+
+    def kill(self, reader: Reader) -> None:
+        """SIGKILL: from now on nothing it does has an effect."""
+        reader.process.alive = False
+        self.outcome.deaths += 1
+        self.broker.disconnect(reader)
+        self.broker.readers.remove(reader)
+
+    async def ask(self) -> None:
+        """A client whose requests are accepted once they are confirmed; the API repeats as it does."""
+        publisher = MemoryPublisher(self.broker, Process("ingest-api", self.chaos))
+        for number in range(NOTIFICATIONS):
+            request = a_request(
+                channel="sms",
+                notification_id=f"{number:024x}",
+                on_unknown=self.chaos.random.choice(["resend", "fail"]),
+                now_ms=self.clock.now_ms(),
+            )
+            while True:
+                try:
+                    await publisher.publish([request], timeout_s=5)
+                    break
+                except Unavailable:
+                    continue
+            self.accepted.append(request.notification_id)
+            await self.clock.sleep(self.chaos.random.expovariate(1 / 2.0))
+
+    async def settle(self) -> None:
+        """Until nothing waits anywhere, or the time is up."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < FAULTS_S + SETTLE_S:
+            self.broker.deliver()
+            held = [stored for reader in self.broker.readers for stored in reader.holding]
+            if not held and not any(self.broker.queues.values()):
+                return
+            await self.clock.sleep(0.5)
+        self.outcome.wrong.append("something is still under way")
+
+    def judge(self) -> None:
+        """The promises, over everything that is left."""
+        events = [
+            event_document.from_document(document)
+            for document in self.database.collections.get(names.EVENTS, {}).values()
+        ]
+        self._judge_ends(events)
+        self._judge_calls(events)
+        self._judge_model(events)
+        dead = {name: len(held) for name, held in self.broker.queues.items() if name.endswith(".dead") and held}
+        if dead:
+            self.outcome.wrong.append(f"dead letters: {dead}")
+
+    def _judge_ends(self, events: list[Event]) -> None:
+        ends = Counter(event.notification_id for event in events if event.type in types.TERMINAL_TYPES)
+        for notification_id in self.accepted:
+            if ends[notification_id] != 1:
+                self.outcome.wrong.append(f"{notification_id} has {ends[notification_id]} ends")
+
+    def _judge_calls(self, events: list[Event]) -> None:
+        unknown = {f"{e.notification_id}:{e.attempt}" for e in events if e.type == types.OUTCOME_UNKNOWN}
+        for key, calls in self.calls.items():
+            self.outcome.calls += len(calls)
+            self.outcome.repeated_calls += len(calls) - 1
+            if len(calls) > 1 and key not in unknown:
+                self.outcome.wrong.append(f"{key} was called {len(calls)} times and nobody says why")
+
+    def _judge_model(self, events: list[Event]) -> None:
+        folded = projection.fold(events)
+        stored = {
+            str(key): facts_document.from_document(document)
+            for key, document in self.database.collections.get(names.NOTIFICATIONS, {}).items()
+        }
+        if folded != stored:
+            self.outcome.wrong.append("the read model is not the fold of the event store")
+
+    def dispatcher(self) -> Reader:
+        process = Process("dispatcher", self.chaos)
+        publisher = MemoryPublisher(self.broker, process)
+        return self.read(process, [routing.DISPATCHER_QUEUE], Dispatcher(cast("Any", publisher), self.clock).handle)
+
+    def sender(self) -> Reader:
+        process = Process("sms-sender", self.chaos)
+        ledger = Ledger(
+            cast("Any", self.database.seen_by(process)),
+            owner=f"{process.name}-{self.chaos.random.getrandbits(64):x}",
+            clock=self.clock,
+        )
+        asyncio.get_running_loop().create_task(ledger.start())
+        loop = DeliveryLoop(
+            SimulatedProvider(process, self.chaos, self.calls, self.outcome.wrong),
+            ledger,
+            cast("Any", MemoryPublisher(self.broker, process)),
+            max_in_flight=10,
+            provider_timeout_s=30,
+            retry_delays_ms=DELAYS_MS[1:],
+            look_again_ms=DELAYS_MS[0],
+            clock=self.clock,
+        )
+        queues = [routing.sender_queue("sms", priority) for priority in ("high", "medium", "low")]
+        return self.read(process, queues, loop.handle, loop.give_up)
+
+    def projector(self) -> Reader:
+        process = Process("status-projector", self.chaos)
+        database = cast("Any", self.database.seen_by(process))
+        projector = Projector(
+            EventStore(database, self.clock), ReadModel(database), max_events=100, linger_s=0.005, clock=self.clock
+        )
+        return self.read(process, [routing.PROJECTOR_QUEUE], projector)
+
+    def read(self, process: Process, queues: list[str], handler: Handler, give_up: GiveUp = dead_letter) -> Reader:
+        settlement = Settlement(cast("Any", MemoryPublisher(self.broker, process)), self.clock)
+        handling = Handling(handler, settlement, retry_delay_ms=DELAYS_MS[0], draining=asyncio.Event(), give_up=give_up)
+        reader = Reader(process, queues, handling)
+        self.broker.readers.append(reader)
+        self.broker.deliver()
+        return reader
+
+
+def simulate(seed: int) -> Outcome:
+    """Run the world of that seed. The same seed gives the same outcome."""
+
+    async def main() -> Outcome:
+        return await World(seed).run()
+
+    return run_virtually(main)
