@@ -37,7 +37,7 @@ generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.p
 .PHONY: help setup demo up down test lint proto check-proto
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## install uv and the workspace's packages into .tools and .venv
 	@:
@@ -70,6 +70,16 @@ check-proto: setup
 	@for file in $$(cd $(PROTO_OUT) && find . -name '*_pb2*.py*'); do \
 		diff -u proto/src/$$file $(PROTO_OUT)/$$file || { echo "Generated code is out of date: run 'make proto' and commit."; exit 1; }; done
 	@rm -rf $(PROTO_OUT)
+
+# Custom resources are checked against the definitions in this folder; without one the check says so.
+export WAVECOM_CRDS ?= ../shared/crds
+
+k8s-render: setup ## render the Kubernetes overlays into deploy/k8s/rendered
+	@$(BIN)/python -m wavecom_manifests render
+
+k8s-validate: setup ## render every overlay and check it against schemas, our rules and the code
+	@$(UV) sync --frozen --inexact --group k8s --python $(PYTHON) --quiet
+	@$(BIN)/python -m wavecom_manifests validate
 
 $(UV_READY):
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }

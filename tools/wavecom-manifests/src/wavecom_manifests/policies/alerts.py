@@ -1,0 +1,72 @@
+"""Alerts and dashboards ask for metrics that exist, and every alert says what to do."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import promql_parser
+from wavecom_common.telemetry import metrics
+
+from wavecom_manifests.objects import Finding, Json, Manifests
+from wavecom_manifests.repository import RUNBOOKS
+
+_OURS: Final = re.compile(r"\bwavecom_\w+")
+_DASHBOARD: Final = "grafana_dashboard"
+_SUFFIXES: Final = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_count", "_sum")}
+
+
+def check(manifests: Manifests) -> Sequence[Finding]:
+    """Every rule and every panel."""
+    found: list[Finding] = []
+    for rules in manifests.of("PrometheusRule"):
+        for group in rules.spec["groups"]:
+            for rule in group["rules"]:
+                found += _alert(f"{rules.where}, {rule['alert']}", rule)
+    for config in manifests.of("ConfigMap"):
+        if _DASHBOARD in config.labels:
+            for name, text in config.body["data"].items():
+                found += _dashboard(f"{config.where}, {name}", json.loads(text))
+    return found
+
+
+def exported_metrics() -> frozenset[str]:
+    """The names under which Prometheus finds the metrics the code records."""
+    return frozenset(
+        name for instrument in vars(metrics).values() if hasattr(instrument, "_unit") for name in _exported(instrument)
+    )
+
+
+def _exported(instrument: Any) -> Iterator[str]:
+    # The API has no public way to ask a proxy for its name.
+    base = instrument._name.replace(".", "_") + ("_seconds" if instrument._unit == "s" else "")
+    kind = next(kind for kind in _SUFFIXES if kind in type(instrument).__name__)
+    return (base + suffix for suffix in _SUFFIXES[kind])
+
+
+def _alert(where: str, rule: Json) -> Iterator[Finding]:
+    yield from _query(where, rule["expr"])
+    annotations = rule.get("annotations", {})
+    yield from (Finding(where, f"has no {name}") for name in ("summary", "description") if not annotations.get(name))
+    runbook = PurePosixPath(urlsplit(annotations.get("runbook_url", "")).path)
+    if runbook.name != f"{rule['alert']}.md" or not (RUNBOOKS / "alerts" / runbook.name).is_file():
+        yield Finding(where, "has no runbook docs/runbooks/alerts/<its name>.md")
+    if rule.get("labels", {}).get("severity") not in {"page", "ticket"}:
+        yield Finding(where, "is neither a page nor a ticket")
+
+
+def _dashboard(where: str, dashboard: Json) -> Iterator[Finding]:
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield from _query(f"{where}, {panel['title']}", target["expr"])
+
+
+def _query(where: str, query: str) -> Iterator[Finding]:
+    try:
+        promql_parser.parse(query)
+    except ValueError as error:
+        yield Finding(where, f"is no PromQL: {error}")
+    for name in sorted(set(_OURS.findall(query)) - exported_metrics()):
+        yield Finding(where, f"asks for {name}, which no process records")

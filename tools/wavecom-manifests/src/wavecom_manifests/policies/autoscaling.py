@@ -1,0 +1,94 @@
+"""What scales, scales by the queues its process reads: all of them, and none that is not there."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+from wavecom_common.hosting.settings import Settings
+from wavecom_common.messaging import topology
+
+from wavecom_manifests.environment import Environment, load
+from wavecom_manifests.objects import Finding, Json, Manifests, Object
+from wavecom_manifests.processes import PROCESSES
+
+# Scaled by their load: they read no queue.
+_BY_CPU: Final = ("ingest-api", "status-query")
+_METADATA: Final[Mapping[str, str]] = {
+    "protocol": "http",  # over AMQP only ready messages are seen, and a busy consumer looks idle
+    "mode": "QueueLength",
+}
+
+
+def check(manifests: Manifests) -> Sequence[Finding]:
+    """Every scaler, and that every process has one."""
+    found: list[Finding] = []
+    scalers = list(manifests.of("ScaledObject", "HorizontalPodAutoscaler"))
+    targets = [scaler.spec["scaleTargetRef"]["name"] for scaler in scalers]
+    found += [Finding(f"Deployment {name}", "has no scaler, or two") for name in PROCESSES if targets.count(name) != 1]
+    for scaler in manifests.of("ScaledObject"):
+        found += _scaled_object(scaler, declared_queues(manifests), manifests)
+    for scaler in manifests.of("HorizontalPodAutoscaler"):
+        if scaler.spec["scaleTargetRef"]["name"] not in _BY_CPU:
+            found.append(scaler.finding("scales by CPU what should scale by its queues"))
+    for deployment in manifests.of("Deployment"):
+        if deployment.name in targets and "replicas" in deployment.spec:
+            found.append(deployment.finding("sets its replicas, which every apply would take from the scaler"))
+    return found
+
+
+def declared_queues(manifests: Manifests) -> frozenset[str]:
+    """The queues the topology job declares with the settings it is given; none with settings it would refuse."""
+    job = manifests.find("Job", "topology")
+    try:
+        settings = load(Settings, Environment.of(job.containers[0], manifests)) if job else None
+    except ValidationError:
+        settings = None
+    planned = topology.plan(settings.broker_delays_ms).queues if settings else ()
+    return frozenset(queue.name for queue in planned)
+
+
+def queues_of(trigger: Json, declared: frozenset[str]) -> frozenset[str]:
+    """The queues KEDA sums up for a trigger; its regular expressions are those of RabbitMQ's management."""
+    metadata = trigger["metadata"]
+    if metadata.get("useRegex") == "true":
+        return frozenset(queue for queue in declared if re.search(metadata["queueName"], queue))
+    return declared.intersection({metadata["queueName"]})
+
+
+def _scaled_object(scaler: Object, declared: frozenset[str], manifests: Manifests) -> Iterator[Finding]:
+    process = PROCESSES.get(scaler.spec["scaleTargetRef"]["name"])
+    if len(scaler.spec["triggers"]) != 1:
+        yield scaler.finding("has several triggers: the largest would count, not the sum")
+        return
+    [trigger] = scaler.spec["triggers"]
+    metadata = trigger["metadata"]
+    seen = queues_of(trigger, declared)
+    if process is None or seen != frozenset(process.reads):
+        yield scaler.finding(
+            f"watches {sorted(seen)}, but its process reads {sorted(process.reads if process else [])}"
+        )
+    if len(seen) > 1 and metadata.get("operation") != "sum":
+        yield scaler.finding("does not add its queues up")
+    yield from (
+        scaler.finding(f"{name} is {metadata.get(name)!r} instead of {value!r}")
+        for name, value in _METADATA.items()
+        if metadata.get(name) != value
+    )
+    yield from _limits(scaler, metadata)
+    if not any(one.spec["name"] == metadata.get("vhostName") for one in manifests.of("Vhost")):
+        yield scaler.finding(f"there is no virtual host {metadata.get('vhostName')}")
+    if manifests.find("TriggerAuthentication", trigger.get("authenticationRef", {}).get("name", "")) is None:
+        yield scaler.finding("its TriggerAuthentication is missing")
+
+
+def _limits(scaler: Object, metadata: Json) -> Iterator[Finding]:
+    if not str(metadata.get("value", "")).isdecimal() or int(metadata["value"]) < 1:
+        yield scaler.finding(f"its value is {metadata.get('value')!r}")
+    needed = ("minReplicaCount", "maxReplicaCount", "cooldownPeriod", "pollingInterval", "fallback")
+    yield from (scaler.finding(f"does not say its {name}") for name in needed if name not in scaler.spec)
+    if "activationValue" not in metadata:
+        yield scaler.finding("does not say its activationValue")
+    behavior = scaler.spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
+    if behavior.get("scaleDown", {}).get("stabilizationWindowSeconds", 0) < 120:
+        yield scaler.finding("scales down within two minutes: every step down costs its messages a redelivery")

@@ -1,0 +1,105 @@
+"""What the code says of each process: its settings, and what it needs on the broker and in the database.
+
+The one place where the checks learn it. Names come from the code; that a process really reads, asks for and uses what
+stands here is shown by tests that build every process and run it with no more rights than these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from dispatcher.settings import DispatcherSettings
+from email_sender.settings import EmailSenderSettings
+from ingest_api.settings import IngestSettings
+from push_sender.settings import PushSenderSettings
+from sms_sender.settings import SmsSenderSettings
+from status_projector.settings import ProjectorSettings, QuerySettings
+from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS, PRIORITIES, Channel
+from wavecom_common.hosting.sender import SenderSettings
+from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
+from wavecom_common.storage import names
+
+_LOOK_AGAIN: Final = routing.retry_name(LOOK_AGAIN_MS)
+_ALL_SENDER_QUEUES: Final = tuple(
+    routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One kind of process.
+
+    Attributes:
+        settings: its settings' type.
+        reads: the queues it consumes.
+        asks_for: the queues whose existence it looks at beside those it reads.
+        publishes_to: the exchanges it publishes to.
+        uses_every_delay: whether it publishes to, and asks for, the exchange and queue of every delay.
+        collections: what it does in the database, by collection.
+    """
+
+    settings: type[Settings]
+    reads: Sequence[str] = ()
+    asks_for: Sequence[str] = ()
+    publishes_to: Sequence[str] = ()
+    uses_every_delay: bool = False
+    collections: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def uses_broker(self) -> bool:
+        """Whether it talks to RabbitMQ at all."""
+        return bool(self.reads or self.publishes_to)
+
+
+def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
+    return Process(
+        settings=settings,
+        reads=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
+        asks_for=[routing.PROJECTOR_QUEUE],
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        uses_every_delay=True,
+        collections={names.DELIVERIES: frozenset({"find", "insert", "update"})},
+    )
+
+
+# By the name of the Deployment, which is the process's own.
+PROCESSES: Final[Mapping[str, Process]] = {
+    "ingest-api": Process(
+        settings=IngestSettings,
+        asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE],
+        publishes_to=[routing.EVENTS_EXCHANGE],
+    ),
+    "dispatcher": Process(
+        settings=DispatcherSettings,
+        reads=[routing.DISPATCHER_QUEUE],
+        asks_for=[routing.PROJECTOR_QUEUE, _LOOK_AGAIN, *_ALL_SENDER_QUEUES],
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
+    ),
+    "email-sender": _sender("email", EmailSenderSettings),
+    "sms-sender": _sender("sms", SmsSenderSettings),
+    "push-sender": _sender("push", PushSenderSettings),
+    "status-projector": Process(
+        settings=ProjectorSettings,
+        reads=[routing.PROJECTOR_QUEUE],
+        asks_for=[_LOOK_AGAIN],
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
+        collections={
+            names.EVENTS: frozenset({"find", "insert"}),
+            names.NOTIFICATIONS: frozenset({"find", "insert", "update"}),
+        },
+    ),
+    "status-query": Process(
+        settings=QuerySettings,
+        collections={names.EVENTS: frozenset({"find"}), names.NOTIFICATIONS: frozenset({"find"})},
+    ),
+}
+
+# One-off commands: the settings they read. What they may do is stated by the checks of their rights.
+COMMANDS: Final[Mapping[str, type[Settings]]] = {"topology": Settings, "schema": Settings}
+
+
+def settings_of(name: str) -> type[Settings] | None:
+    """The settings' type of a process or a command; None for what is not ours."""
+    process = PROCESSES.get(name)
+    return process.settings if process else COMMANDS.get(name)

@@ -1,0 +1,220 @@
+"""The overlays break no rule, and every rule catches what breaks it."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+from wavecom_manifests import policies
+from wavecom_manifests.objects import Json, Manifests, Object
+
+Change = Callable[[Manifests], None]
+
+
+def test_the_committed_renders_break_no_rule(manifests: Manifests) -> None:
+    assert [str(finding) for finding in policies.check(manifests)] == []
+
+
+def _body(manifests: Manifests, kind: str, name: str) -> Json:
+    found = manifests.find(kind, name)
+    assert found is not None, f"there is no {kind} {name} to break"
+    return found.body
+
+
+def _pod(manifests: Manifests, name: str) -> Json:
+    return _body(manifests, "Deployment", name)["spec"]["template"]["spec"]
+
+
+def _app(manifests: Manifests, name: str = "dispatcher") -> Json:
+    return _pod(manifests, name)["containers"][0]
+
+
+def _variable(manifests: Manifests, process: str, name: str) -> Json:
+    return next(one for one in _app(manifests, process)["env"] if one["name"] == name)
+
+
+def _settings(manifests: Manifests) -> Json:
+    return next(one.body["data"] for one in manifests.of("ConfigMap") if one.name.startswith("wavecom-settings"))
+
+
+def _trigger(manifests: Manifests, name: str) -> Json:
+    return _body(manifests, "ScaledObject", name)["spec"]["triggers"][0]["metadata"]
+
+
+def _policy(manifests: Manifests, name: str) -> Json:
+    return _body(manifests, "NetworkPolicy", name)["spec"]
+
+
+def _rights(manifests: Manifests, user: str) -> Json:
+    return _body(manifests, "Permission", user)["spec"]["permissions"]
+
+
+def _role(manifests: Manifests, name: str) -> Json:
+    roles = _body(manifests, "MongoDBCommunity", "mongodb")["spec"]["security"]["roles"]
+    return next(role for role in roles if role["role"] == name)
+
+
+def _rule(manifests: Manifests) -> Json:
+    return _body(manifests, "PrometheusRule", "wavecom")["spec"]["groups"][0]["rules"][0]
+
+
+def _without(kind: str, name: str) -> Change:
+    def change(manifests: Manifests) -> None:
+        objects = manifests.objects
+        assert isinstance(objects, list)
+        objects.remove(Object(_body(manifests, kind, name)))
+
+    return change
+
+
+# What is done to the manifests of production, and what has to be said about it.
+VIOLATIONS: dict[str, tuple[Change, str]] = {
+    # pods
+    "no limits": (lambda m: _app(m)["resources"].pop("limits"), "has no limits for memory"),
+    "no requests": (lambda m: _app(m)["resources"].pop("requests"), "has no requests for cpu"),
+    "no readiness": (lambda m: _app(m).pop("readinessProbe"), "has no readinessProbe"),
+    "writable root": (
+        lambda m: _app(m)["securityContext"].pop("readOnlyRootFilesystem"),
+        "may write to its root file system",
+    ),
+    "privileges": (lambda m: _app(m)["securityContext"].update(allowPrivilegeEscalation=True), "may gain privileges"),
+    "capabilities": (lambda m: _app(m)["securityContext"].pop("capabilities"), "keeps capabilities"),
+    "latest": (lambda m: _app(m).update(image="dispatcher:latest"), "not pinned"),
+    "no tag": (lambda m: _app(m).update(image="registry:5000/dispatcher"), "not pinned"),
+    "root": (lambda m: _pod(m, "dispatcher")["securityContext"].update(runAsUser=0), "may run as root"),
+    "token": (lambda m: _pod(m, "dispatcher").pop("automountServiceAccountToken"), "mount the token"),
+    "node's network": (lambda m: _pod(m, "dispatcher").update(hostNetwork=True), "share the node's network"),
+    "no spread": (lambda m: _pod(m, "dispatcher").pop("topologySpreadConstraints"), "does not spread"),
+    "no budget": (_without("PodDisruptionBudget", "sms-sender"), "has 0 disruption budgets"),
+    "unrestricted namespace": (
+        lambda m: _body(m, "Namespace", "wavecom")["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce"),
+        "lacks pod-security.kubernetes.io/enforce",
+    ),
+    # references
+    "no account": (_without("ServiceAccount", "sms-sender"), "ServiceAccount sms-sender is missing"),
+    "account with a token": (
+        lambda m: _body(m, "ServiceAccount", "sms-sender").pop("automountServiceAccountToken"),
+        "gives its token",
+    ),
+    # settings
+    "unknown setting": (
+        lambda m: _settings(m).update(WAVECOM_PREFETSCH="1"),
+        "WAVECOM_PREFETSCH is no setting of this process",
+    ),
+    "another process's setting": (
+        lambda m: _app(m)["env"].append({"name": "WAVECOM_GRPC_PORT", "value": "1"}),
+        "WAVECOM_GRPC_PORT is no setting of this process",
+    ),
+    "impossible value": (lambda m: _settings(m).update(WAVECOM_LOG_LEVEL="loud"), "WAVECOM_LOG_LEVEL"),
+    "no broker": (lambda m: _app(m)["env"].clear(), "WAVECOM_RABBITMQ_URL is not set"),
+    "no deployment": (_without("Deployment", "push-sender"), "has no Deployment push-sender"),
+    # ports
+    "admin port moved": (lambda m: _settings(m).update(WAVECOM_ADMIN_PORT="8081"), "its settings say {'admin': 8081}"),
+    "loopback": (lambda m: _settings(m).update(WAVECOM_ADMIN_HOST="127.0.0.1"), "not the pod's address"),
+    "gRPC port moved": (
+        lambda m: _variable(m, "status-query", "WAVECOM_GRPC_PORT").update(value="50052"),
+        "'grpc': 50052",
+    ),
+    "probe of no port": (lambda m: _app(m)["readinessProbe"]["httpGet"].update(port="http"), "asks port http"),
+    "probe of no path": (lambda m: _app(m)["readinessProbe"]["httpGet"].update(path="/ready"), "nobody answers"),
+    "service of no port": (
+        lambda m: _body(m, "Service", "ingest-api")["spec"]["ports"][0].update(targetPort="web"),
+        "has no port web",
+    ),
+    "one virtual address for gRPC": (
+        lambda m: _body(m, "Service", "status-query")["spec"].pop("clusterIP"),
+        "not headless",
+    ),
+    "target elsewhere": (
+        lambda m: _variable(m, "ingest-api", "WAVECOM_STATUS_QUERY_TARGET").update(value="dns:///status:50051"),
+        "not the DNS name of a service",
+    ),
+    "another broker": (
+        lambda m: _variable(m, "dispatcher", "WAVECOM_RABBITMQ_URL").update(value="amqp://u:p@rabbit:5672/wavecom"),
+        "there is no RabbitmqCluster rabbit",
+    ),
+    "another virtual host": (
+        lambda m: _variable(m, "dispatcher", "WAVECOM_RABBITMQ_URL").update(value="amqp://u:p@rabbitmq:5672/other"),
+        "there is no virtual host other",
+    ),
+    "monitor of no port": (
+        lambda m: _body(m, "ServiceMonitor", "wavecom")["spec"]["endpoints"][0].update(port="web"),
+        "has no port web",
+    ),
+    # shutdown
+    "killed in its drain": (
+        lambda m: _pod(m, "email-sender").update(terminationGracePeriodSeconds=30),
+        "is killed after 30 s, but takes up to 45 s",
+    ),
+    "drain shorter than a call": (
+        lambda m: _variable(m, "sms-sender", "WAVECOM_DRAIN_TIMEOUT_S").update(value="20"),
+        "cuts provider calls short",
+    ),
+    "no pause": (lambda m: _app(m, "ingest-api").pop("lifecycle"), "stops while callers may still choose it"),
+    # autoscaling
+    "queue that is not there": (
+        lambda m: _trigger(m, "dispatcher").update(queueName="dispatcher.requests"),
+        "watches [], but its process reads ['dispatcher.requested']",
+    ),
+    "dead letters scale": (
+        lambda m: _trigger(m, "push-sender").update(queueName=r"^push-sender\.(high|medium|low)"),
+        "push-sender.high.dead",
+    ),
+    "largest instead of sum": (lambda m: _trigger(m, "push-sender").update(operation="max"), "does not add"),
+    "over AMQP": (lambda m: _trigger(m, "push-sender").update(protocol="amqp"), "protocol is 'amqp'"),
+    "no fallback": (
+        lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].pop("fallback"),
+        "does not say its fallback",
+    ),
+    "no scaler": (_without("ScaledObject", "sms-sender"), "has no scaler"),
+    "fixed replicas": (
+        lambda m: _body(m, "Deployment", "sms-sender")["spec"].update(replicas=3),
+        "sets its replicas",
+    ),
+    # rights
+    "may declare": (lambda m: _rights(m, "dispatcher").update(configure=".*"), "configure"),
+    "may read more": (lambda m: _rights(m, "sms-sender").update(read=r"^.*-sender\..*$"), "for nothing"),
+    "may not publish": (lambda m: _rights(m, "ingest-api").update(write="^$"), "lacks"),
+    "not anchored": (lambda m: _rights(m, "dispatcher").update(read="dispatcher.requested"), "not anchored"),
+    "may change events": (
+        lambda m: _role(m, "projector")["privileges"][0]["actions"].append("update"),
+        "user status-projector may",
+    ),
+    "may do anything": (
+        lambda m: _body(m, "MongoDBCommunity", "mongodb")["spec"]["users"][0]["roles"].append(
+            {"name": "root", "db": "admin"}
+        ),
+        "user status-projector may {'*': ['root']}",
+    ),
+    # flows
+    "no default": (_without("NetworkPolicy", "default-deny"), "nothing denies ingress by default"),
+    "flow too many": (
+        lambda m: _policy(m, "to-mongodb")["podSelector"]["matchExpressions"][0]["values"].append("dispatcher"),
+        "dispatcher -> mongodb:27017 is allowed by one side only",
+    ),
+    "flow missing": (_without("NetworkPolicy", "to-rabbitmq"), "ingest-api -> rabbitmq:5672 is not let through"),
+    "anybody from outside": (
+        lambda m: _policy(m, "ingest-api-from-ingress")["ingress"][0].pop("from"),
+        "anywhere -> ingest-api:3000 is let through",
+    ),
+    "into our own networks": (
+        lambda m: _policy(m, "sms-and-push-to-providers")["egress"][0]["to"][0]["ipBlock"].pop("except"),
+        "sms-sender -> 0.0.0.0/0:443 is let through",
+    ),
+    # alerts
+    "metric that is not there": (
+        lambda m: _rule(m).update(expr="wavecom_notifications_lost_total > 0"),
+        "asks for wavecom_notifications_lost_total",
+    ),
+    "no PromQL": (lambda m: _rule(m).update(expr="sum by (queue"), "is no PromQL"),
+    "no runbook": (lambda m: _rule(m)["annotations"].pop("runbook_url"), "has no runbook"),
+    "no severity": (lambda m: _rule(m).pop("labels"), "neither a page nor a ticket"),
+}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS)
+def test_a_planted_violation_is_found(prod: Manifests, violation: str) -> None:
+    change, expected = VIOLATIONS[violation]
+    broken = deepcopy(prod)
+    change(broken)
+    found = [str(finding) for finding in policies.check(broken)]
+    assert any(expected in finding for finding in found), found

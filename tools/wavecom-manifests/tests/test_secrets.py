@@ -1,0 +1,29 @@
+"""The example for secrets from outside names every secret production needs."""
+
+import yaml
+from wavecom_manifests.objects import Manifests
+from wavecom_manifests.policies.references import secrets_needed
+from wavecom_manifests.repository import KUBERNETES
+
+
+def test_the_example_offers_exactly_the_secrets_production_needs(prod: Manifests) -> None:
+    examples = list(yaml.safe_load_all((KUBERNETES / "examples/external-secrets.yaml").read_text()))
+    offered = {
+        (example["spec"]["target"]["name"], key)
+        for example in examples
+        for key in example["spec"]["target"]["template"]["data"]
+    }
+    assert offered == secrets_needed(prod)
+
+
+def test_the_topology_operator_may_read_the_brokers_secrets_and_no_others(prod: Manifests) -> None:
+    examples = yaml.safe_load_all((KUBERNETES / "examples/external-secrets.yaml").read_text())
+    labelled = {
+        example["metadata"]["name"]
+        for example in examples
+        if example["spec"]["target"]["template"]
+        .get("metadata", {})
+        .get("labels", {})
+        .get("rabbitmq.com/topology-operator")
+    }
+    assert labelled == {user.spec["importCredentialsSecret"]["name"] for user in prod.of("User")}
