@@ -1,9 +1,11 @@
-"""The seven processes of the system and how each is started here."""
+"""The processes of the system and how each is started here."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import executable
 from typing import Final
+
+from wavecom_common.events.channels import CHANNELS
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
@@ -30,9 +32,7 @@ class Service:
 SERVICES: Final = (
     Service("ingest-api", ["ingest_api"], ("WAVECOM_HTTP_PORT", 3000)),
     Service("dispatcher", ["dispatcher"]),
-    Service("email-sender", ["email_sender"]),
-    Service("sms-sender", ["sms_sender"]),
-    Service("push-sender", ["push_sender"]),
+    *(Service(f"{channel}-sender", [f"{channel}_sender"]) for channel in CHANNELS),
     Service("status-projector", ["status_projector", "projector"]),
     Service("status-query", ["status_projector", "query"], ("WAVECOM_GRPC_PORT", 50051)),
 )
@@ -93,8 +93,11 @@ def programs(processes: Sequence[Process], environment: Mapping[str, str], folde
         processes: what to run.
         environment: what they will inherit; decides what is still to be set for each.
         folder: where pid files go.
+
+    Raises:
+        StackError: a number in the environment is none.
     """
-    drain_s = float(environment.get("WAVECOM_DRAIN_TIMEOUT_S", "20"))
+    drain_s = _seconds(environment, "WAVECOM_DRAIN_TIMEOUT_S", 20)
     targets = ",".join(f"{LOOPBACK}:{process.port}" for process in processes if process.service.name == "status-query")
     common = {} if "WAVECOM_STATUS_QUERY_TARGET" in environment else {"WAVECOM_STATUS_QUERY_TARGET": f"ipv4:{targets}"}
     return [
@@ -107,6 +110,14 @@ def programs(processes: Sequence[Process], environment: Mapping[str, str], folde
         )
         for process in processes
     ]
+
+
+def _seconds(environment: Mapping[str, str], variable: str, default: float) -> float:
+    value = environment.get(variable, str(default))
+    try:
+        return float(value)
+    except ValueError:
+        raise StackError(f"{variable} is {value!r}; it has to be a number of seconds.") from None
 
 
 def _own_environment(process: Process, environment: Mapping[str, str], folder: RunFolder) -> dict[str, str]:
