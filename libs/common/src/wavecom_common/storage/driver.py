@@ -7,7 +7,7 @@ how a client is closed, so the swap is made in this file and in `client.py`.
 from typing import Any, TypeAlias
 
 import pymongo
-from bson import DBRef, ObjectId
+from bson import DBRef, ObjectId, encode
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -35,5 +35,6 @@ __all__ = [
     "OperationFailure",
     "PyMongoError",
     "UpdateOne",
+    "encode",
     "operation_timeout",
 ]

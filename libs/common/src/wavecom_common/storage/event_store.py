@@ -1,6 +1,6 @@
 """Every event there was, append-only: the system's memory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,9 +8,9 @@ from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
-from wavecom_common.storage import event_document, names
+from wavecom_common.storage import driver, event_document, names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import ASCENDING, Collection, Document
+from wavecom_common.storage.driver import ASCENDING, Document
 from wavecom_common.storage.errors import database_errors
 from wavecom_common.storage.inserts import insert_new
 
@@ -82,11 +82,39 @@ class EventStore:
                 return
             query = {"_id": {"$gt": found[-1]["_id"]}}
 
+    async def histories(self, *, after: str | None = None) -> AsyncIterator[tuple[str, list[Event]]]:
+        """All events of each notification whose id is above `after`, by notification; see `stream`."""
+        notification_id, events = "", list[Event]()
+        # ":" follows the notification's id in every event's, and ";" follows ":".
+        async for event in self.stream(after=f"{after};" if after else None):
+            if event.notification_id != notification_id and events:
+                yield notification_id, events
+                events = []
+            notification_id = event.notification_id
+            events.append(event)
+        if events:
+            yield notification_id, events
+
+    async def histories_of(self, notification_ids: Collection[str]) -> dict[str, list[Event]]:
+        """All events of these notifications, by notification."""
+        with database_errors():
+            found = await self._collection.find({"nid": {"$in": list(notification_ids)}}).to_list(None)
+        histories: dict[str, list[Event]] = {}
+        for document in found:
+            event = event_document.from_document(document)
+            histories.setdefault(event.notification_id, []).append(event)
+        return histories
+
+    async def estimated_count(self) -> int:
+        """About how many events there are: for showing progress."""
+        with database_errors():
+            return await self._collection.estimated_document_count()
+
     async def _stored(self, event_ids: set[str]) -> dict[str, Event]:
         with database_errors():
             found = await self._collection.find({"_id": {"$in": list(event_ids)}}).to_list(len(event_ids))
         return {document["_id"]: event_document.from_document(document) for document in found}
 
     @property
-    def _collection(self) -> Collection:
+    def _collection(self) -> driver.Collection:
         return self._database.collection(names.EVENTS)

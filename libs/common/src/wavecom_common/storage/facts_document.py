@@ -5,9 +5,10 @@ The server compares embedded documents field by field in the order they are stor
 Source: https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/#objects
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from wavecom_common.storage.driver import DatetimeMS, DBRef, Document
+from wavecom_common.storage.driver import DatetimeMS, DBRef, Document, encode
 from wavecom_common.storage.facts import Facts, Head, LastAttempt, LastError, Request
 
 # What a listing leaves in the database.
@@ -43,6 +44,12 @@ def document(facts: Facts) -> Document:
     return {field: value for fields in update(facts).values() for field, value in fields.items()}
 
 
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """The fields in which two stored documents (without their ids) differ: in value, in type, or in being there."""
+    one, other = _encoded(expected), _encoded(found)
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
 def from_document(found: Document) -> Facts:
     """The facts of a stored document; of one read `WITHOUT_CONTENT`, with the content left empty."""
     last_attempt, last_error = found.get("lastAttempt"), found.get("lastError")
@@ -57,6 +64,11 @@ def from_document(found: Document) -> Facts:
         failed_at_ms=_ms(found.get("failedAt")),
         request=_request(found) if "createdAt" in found else None,
     )
+
+
+def _encoded(fields: Mapping[str, Any]) -> dict[str, bytes]:
+    # As bytes: in Python 1, 1.0 and True are equal.
+    return {name: encode({"": _plain(value)}) for name, value in fields.items()}
 
 
 def _request_fields(request: Request) -> Document:

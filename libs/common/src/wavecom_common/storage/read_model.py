@@ -1,12 +1,12 @@
 """The status of every notification, as the events told so far say it is."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.storage import facts_document, names
+from wavecom_common.storage import driver, facts_document, names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ASCENDING, DESCENDING, BulkWriteError, Document, ObjectId, UpdateOne
 from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
@@ -60,15 +60,16 @@ class ReadModel:
                 for notification_id, known in facts.items()
             ]
             for _ in range(_MERGE_TRIES):
-                operations = await self._write(operations)
-                if not operations:
-                    return
-        raise Unavailable("database: others kept inserting the same notifications")
+                # Events of types from the future tell nothing, and the driver refuses to write nothing.
+                if operations:
+                    operations = await self._write(operations)
+        if operations:
+            raise Unavailable("database: others kept inserting the same notifications")
 
     async def _write(self, operations: list[UpdateOne]) -> list[UpdateOne]:
         """Run the updates and return those that lost a race to insert a document: they find it the next time."""
         try:
-            await self._database.collection(self._name).bulk_write(operations, ordered=False)
+            await self._collection.bulk_write(operations, ordered=False)
         except BulkWriteError as error:
             failed = error.details["writeErrors"]
             if error.details["writeConcernErrors"] or any(one["code"] != DUPLICATE_KEY for one in failed):
@@ -79,41 +80,51 @@ class ReadModel:
     async def get(self, tenant: str, notification_id: str) -> Facts | None:
         """One notification of the tenant, or None. Not shown until its request is known."""
         with database_errors():
-            found = await self._database.collection(self._name).find_one(
-                {"_id": ObjectId(notification_id), "tenant": tenant}
-            )
+            found = await self._collection.find_one({"_id": ObjectId(notification_id), "tenant": tenant})
         return None if found is None else facts_document.from_document(found)
 
     async def list(self, filters: Filters, *, skip: int, limit: int) -> list[tuple[str, Facts]]:
         """Ids and facts, newest first, without message, subject and metadata."""
         with database_errors():
-            found = (
-                await self._database.collection(self._name)
-                .find(filters.query(), facts_document.WITHOUT_CONTENT, sort=_NEWEST_FIRST, skip=skip, limit=limit)
-                .to_list(limit)
+            cursor = self._collection.find(
+                filters.query(), facts_document.WITHOUT_CONTENT, sort=_NEWEST_FIRST, skip=skip, limit=limit
             )
+            found = await cursor.to_list(limit)
         return [(str(one["_id"]), facts_document.from_document(one)) for one in found]
 
     async def count(self, filters: Filters) -> int:
         """How many notifications a listing has in all."""
         with database_errors():
-            return await self._database.collection(self._name).count_documents(filters.query())
+            return await self._collection.count_documents(filters.query())
 
     async def stream(self, *, after: str | None = None, page: int = 1000) -> AsyncIterator[tuple[str, Facts]]:
-        """Everything stored with an id above `after`, by id, incomplete documents included.
+        """Everything stored with an id above `after`, by id, incomplete documents included."""
+        async for notification_id, document in self.documents(after=after, page=page):
+            yield notification_id, facts_document.from_document(document)
+
+    async def documents(self, *, after: str | None = None, page: int = 1000) -> AsyncIterator[tuple[str, Document]]:
+        """The same as it is stored, without the id in the document.
 
         Each page is a query of its own: a long walk survives a change of the primary, and can be taken up again.
         """
         query: Document = {"_id": {"$gt": ObjectId(after)}} if after else {}
         while True:
             with database_errors():
-                found = (
-                    await self._database.collection(self._name)
-                    .find(query, sort=[("_id", ASCENDING)], limit=page)
-                    .to_list(page)
-                )
-            for one in found:
-                yield str(one["_id"]), facts_document.from_document(one)
+                found = await self._collection.find(query, sort=[("_id", ASCENDING)], limit=page).to_list(page)
+            last = found[-1]["_id"] if found else None
+            for document in found:
+                yield str(document.pop("_id")), document
             if len(found) < page:
                 return
-            query = {"_id": {"$gt": found[-1]["_id"]}}
+            query = {"_id": {"$gt": last}}
+
+    async def documents_of(self, notification_ids: Collection[str]) -> dict[str, Document]:
+        """The stored documents of these notifications, without the ids in them; incomplete ones included."""
+        with database_errors():
+            ids = [ObjectId(notification_id) for notification_id in notification_ids]
+            found = await self._collection.find({"_id": {"$in": ids}}).to_list(len(ids))
+        return {str(document.pop("_id")): document for document in found}
+
+    @property
+    def _collection(self) -> driver.Collection:
+        return self._database.collection(self._name)
