@@ -23,7 +23,7 @@ else ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-MEMBERS := proto libs/common $(wildcard services/*) $(wildcard tools/*)
+MEMBERS := proto libs/common $(wildcard services/*) $(wildcard tools/*) benchmarks
 SOURCES := $(filter-out proto/src,$(wildcard $(addsuffix /src,$(MEMBERS))))
 
 PROTO_OUT := proto/src
@@ -34,7 +34,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
 # events.proto has no service, so its service stubs are empty.
 generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.py*
 
-.PHONY: help setup demo up down test lint proto check-proto
+.PHONY: help setup demo up down test bench lint proto check-proto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ down: setup ## stop what `make up` started
 
 test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 	@$(BIN)/pytest
+
+bench: setup ## measure how fast the system is and what a notification costs (MODES="single batch" SCALE=0.5)
+	@$(BIN)/python -m benchmarks $(MODES) $(if $(SCALE),--scale $(SCALE))
 
 lint: setup check-proto ## check format, style, types, layers and generated code
 	$(BIN)/ruff format --check

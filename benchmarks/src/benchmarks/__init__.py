@@ -1,0 +1,1 @@
+"""How fast the whole system is on one machine, and what a notification costs."""

@@ -1,0 +1,53 @@
+"""`python -m benchmarks`: measures the modes one after the other, prints the figures and saves them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import orjson
+import typer
+from rich.console import Console
+from wavecom_stack.errors import StackError
+
+from benchmarks import report
+from benchmarks.modes import MODES
+from benchmarks.run import measure
+
+FIGURES: Final = Path(".run/bench.json")
+
+console = Console()
+
+
+def main(
+    modes: Annotated[list[str] | None, typer.Argument(help="Which modes; all when none is named.")] = None,
+    scale: Annotated[float, typer.Option(help="Multiplies every load.", min=0.001)] = 1.0,
+) -> None:
+    """Measure how fast the system is on this machine."""
+    chosen = [mode for mode in MODES if not modes or mode.name in modes]
+    if not chosen:
+        console.print(f"No such mode; there are: {', '.join(mode.name for mode in MODES)}")
+        raise typer.Exit(2)
+    earlier = orjson.loads(FIGURES.read_bytes())["modes"] if FIGURES.exists() else {}
+    folder = FIGURES.parent / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    measured = {}
+    for mode in chosen:
+        sized = replace(mode, notifications=max(100, round(mode.notifications * scale)))
+        console.print(f"[bold]{mode.name}[/]: {sized.notifications} notifications, {mode.what}")
+        try:
+            result = measure(sized, (folder / mode.name).resolve(), console.print)
+        except (StackError, ConnectionError) as error:
+            console.print(f"[red]{mode.name} could not be measured:[/] {error}")
+            raise typer.Exit(1) from error
+        measured[mode.name] = result.figures
+        report.plot(mode.name, result.seen, folder / f"{mode.name}.png")
+    FIGURES.write_bytes(orjson.dumps({"modes": earlier | measured}, option=orjson.OPT_INDENT_2))
+    console.print(report.table(measured, earlier), report.cpu_table(measured))
+    console.print(f"Figures in {FIGURES}, plots in {folder}. One run's figures can only be compared with one another;")
+    console.print(
+        "'bare messages' is the one to compare between runs: CPU by that of one confirmed message, measured beside."
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

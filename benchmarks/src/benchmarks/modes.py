@@ -1,0 +1,45 @@
+"""What is measured: each mode is a system's settings and a load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+# A provider that answers at once and never fails: what is measured is us.
+INSTANT: Final[Mapping[str, str]] = {
+    "WAVECOM_SIMULATED_SUCCESS_RATE": "1",
+    "WAVECOM_SIMULATED_MIN_DELAY_MS": "0",
+    "WAVECOM_SIMULATED_MAX_DELAY_MS": "0",
+}
+# The providers' own delays, per channel, are the senders' defaults.
+SEED_DELAYS: Final[Mapping[str, str]] = {"WAVECOM_SIMULATED_SUCCESS_RATE": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A load of `notifications`, `per_post` in each POST, over `connections` at once, as fast as they are answered.
+
+    `trace_ratio` is the share of traces sampled; None switches tracing off.
+    """
+
+    name: str
+    what: str
+    notifications: int
+    connections: int = 64
+    per_post: int = 1
+    environment: Mapping[str, str] = field(default_factory=lambda: INSTANT)
+    trace_ratio: float | None = 0.1
+    # Of every hundred notifications, how many are of each priority.
+    priorities: tuple[tuple[str, int], ...] = (("medium", 100),)
+
+
+MODES: Final = (
+    Mode("single", "one notification a POST, tracing sampled at 10 %", 40_000),
+    Mode("untraced", "the same without tracing", 20_000, trace_ratio=None),
+    Mode("traced", "the same with every trace sampled", 10_000, trace_ratio=1.0),
+    Mode("mix", "all channels, 10 % high, 60 % medium, 30 % low", 20_000,
+         priorities=(("high", 10), ("medium", 60), ("low", 30))),
+    Mode("delays", "the providers' own delays: email 200-500, sms 100-300, push 50-150 ms", 20_000,
+         environment=SEED_DELAYS),
+    Mode("batch", "100 notifications a POST", 60_000, connections=8, per_post=100),
+    Mode("burst", "100,000 at once, 1,000 a POST: a backlog builds and drains", 100_000, connections=8, per_post=1000),
+)  # fmt: skip

@@ -1,0 +1,60 @@
+"""What goes on while a load runs: queues, memory, and how soon a notification can be asked for."""
+
+import asyncio
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final
+
+import httpx
+from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.topology import message_counts
+
+from benchmarks.usage import Processes
+
+_INTERVAL_S: Final = 1.0
+QUEUES: Final = [
+    routing.DISPATCHER_QUEUE,
+    *[routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES],
+    routing.PROJECTOR_QUEUE,
+]
+
+
+@dataclass
+class Seen:
+    """Samples, one a second: seconds since the start, messages ready by queue; and the peaks of memory in MB."""
+
+    times_s: list[float] = field(default_factory=list)
+    depths: dict[str, list[int]] = field(default_factory=lambda: {queue: [] for queue in QUEUES})
+    peak_memory_mb: dict[str, float] = field(default_factory=dict)
+    visible_s: list[float] = field(default_factory=list)
+
+
+async def watch(broker_url: str, api_url: str, processes: Processes, seen: Seen) -> None:
+    """Sample until cancelled."""
+    began_s = perf_counter()
+    async with httpx.AsyncClient(base_url=api_url, timeout=30) as api:
+        while True:
+            async with connected(broker_url, "benchmark watch") as connection:
+                counts = await message_counts(connection, QUEUES)
+            seen.times_s.append(perf_counter() - began_s)
+            for queue, count in counts.items():
+                seen.depths[queue].append(count or 0)
+            for name, memory_mb in processes.memory_mb().items():
+                seen.peak_memory_mb[name] = max(memory_mb, seen.peak_memory_mb.get(name, 0.0))
+            await _ask_for_one(api, seen)
+            await asyncio.sleep(_INTERVAL_S)  # noqa: TID251 - a sample a second
+
+
+async def _ask_for_one(api: httpx.AsyncClient, seen: Seen) -> None:
+    body = {"recipient": "device-token-watch", "message": "watch", "channel": "push", "priority": "high"}
+    answer = await api.post("/api/notifications", json=body)
+    if answer.status_code != 201:
+        return
+    began_s = perf_counter()
+    path = f"/api/notifications/{answer.json()['data']['id']}"
+    while (await api.get(path)).status_code != 200:
+        if perf_counter() - began_s > 60:
+            break
+    seen.visible_s.append(perf_counter() - began_s)
