@@ -55,7 +55,7 @@ test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 	@$(BIN)/pytest
 
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single batch" SCALE=0.5)
-	@$(BIN)/python -m benchmarks $(MODES) $(if $(SCALE),--scale $(SCALE))
+	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))
 
 lint: setup check-proto ## check format, style, types, layers and generated code
 	$(BIN)/ruff format --check

@@ -1,7 +1,7 @@
 import orjson
 import pytest
-from benchmarks.modes import MODES, Mode
-from benchmarks.payloads import requests
+from wavecom_bench.modes import MODES, Mode
+from wavecom_bench.payloads import requests
 
 
 def bodies(mode: Mode) -> list[dict[str, object]]:

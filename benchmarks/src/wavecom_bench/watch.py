@@ -11,7 +11,7 @@ from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.topology import message_counts
 
-from benchmarks.usage import Processes
+from wavecom_bench.usage import Processes
 
 _INTERVAL_S: Final = 1.0
 QUEUES: Final = [

@@ -17,13 +17,13 @@ from wavecom_stack.stack import Stack
 from wavecom_stack.state import State
 from wavecom_stack.up import start
 
-from benchmarks.bare_message import bare_message_ms
-from benchmarks.load import Posted, post_all
-from benchmarks.modes import Mode
-from benchmarks.payloads import requests
-from benchmarks.store import Ends, Store
-from benchmarks.usage import Processes
-from benchmarks.watch import Seen, watch
+from wavecom_bench.bare_message import bare_message_ms
+from wavecom_bench.load import Posted, post_all
+from wavecom_bench.modes import Mode
+from wavecom_bench.payloads import requests
+from wavecom_bench.store import Ends, Store
+from wavecom_bench.usage import Processes
+from wavecom_bench.watch import Seen, watch
 
 Say = Callable[[str], None]
 

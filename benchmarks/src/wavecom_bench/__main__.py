@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures the modes one after the other, prints the figures and saves them."""
+"""`python -m wavecom_bench`: measures the modes one after the other, prints the figures and saves them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from wavecom_stack.errors import StackError
 
-from benchmarks import report
-from benchmarks.modes import MODES
-from benchmarks.run import measure
+from wavecom_bench import report
+from wavecom_bench.modes import MODES
+from wavecom_bench.run import measure
 
 FIGURES: Final = Path(".run/bench.json")
 

@@ -10,7 +10,7 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from benchmarks.usage import machine_cpu_s
+from wavecom_bench.usage import machine_cpu_s
 
 MESSAGES: Final = 3000
 _IN_FLIGHT: Final = 100

@@ -5,7 +5,7 @@ from itertools import cycle, islice
 
 import orjson
 
-from benchmarks.modes import Mode
+from wavecom_bench.modes import Mode
 
 _RECIPIENTS = {"email": "user{}@example.com", "sms": "+1555{:07d}", "push": "device-token-{:08d}"}
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import matplotlib
 from rich.table import Table
 
-from benchmarks.watch import Seen
+from wavecom_bench.watch import Seen
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
