@@ -1,5 +1,6 @@
 """Running processes under supervisor: started in stages, restarted when they die, logged, stopped in order."""
 
+import contextlib
 import shlex
 import subprocess
 import sys
@@ -183,7 +184,8 @@ class Supervisor:
         try:
             self._call("shutdown")
         except (OSError, HTTPException, Fault):
-            process.terminate()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
         if wait_for_end([process], timeout_s):
             raise StackError(f"The supervisor (pid {process.pid}) did not stop within {timeout_s:.0f} s.")
 
