@@ -12,7 +12,6 @@ from wavecom_common.storage.errors import database_errors
 LEDGER_DAYS: Final = 14
 
 INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
-    names.EVENTS: [IndexModel([("nid", ASCENDING), ("at", ASCENDING)])],
     names.NOTIFICATIONS: [
         IndexModel([("head.status", ASCENDING), ("createdAt", DESCENDING)]),
         IndexModel([("recipient", ASCENDING)]),
