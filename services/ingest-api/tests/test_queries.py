@@ -35,7 +35,7 @@ async def test_a_notification_has_the_published_fields_and_its_priority(client, 
     answer = await client.get(f"{NOTIFICATIONS}/{ID}")
 
     assert answer.status_code == 200
-    assert answer.json() == {
+    published = {
         "status": "success",
         "data": {
             "id": ID,
@@ -56,6 +56,9 @@ async def test_a_notification_has_the_published_fields_and_its_priority(client, 
             "priority": "medium",
         },
     }
+    assert answer.json() == published
+    # In the published order, too, with ours at the end.
+    assert list(answer.json()["data"]) == list(published["data"])
 
 
 async def test_what_is_not_there_is_null(client):

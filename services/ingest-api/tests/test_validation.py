@@ -278,6 +278,10 @@ async def test_the_edges_of_what_is_right_are_accepted(client, request_):
         (b"[" * 100_000, "The body is not valid JSON: recursion limit exceeded"),
         (b'{"a":' * 20_000, "The body is not valid JSON: recursion limit exceeded"),
         (b"9" * 100_000, "The body is not valid JSON: number out of range"),
+        # Which of the two would count is not the same for every reader: we do not guess.
+        (b'{"message": "first", "message": "second"}', "The body is not valid JSON: duplicate key at line 1 column 32"),
+        (b'{"metadata": {"a": 1, "\\u0061": 2}}', "The body is not valid JSON: duplicate key at line 1"),
+        (b'{"' + b"private" * 1_000 + b'": 1, "' + b"private" * 1_000 + b'": 2}', "The body is not valid JSON: dup"),
         *[
             (body, "The body must be a JSON object with recipient, message and channel")
             for body in (b"null", b"5", b"true", b'"text"', b"[]", b'[{"channel": "sms"}]', b"NaN", b"1e999")
@@ -289,13 +293,7 @@ async def test_a_body_that_is_no_json_object_is_refused(client, body, message):
 
     assert answer.status_code == 400
     assert answer.json()["message"].startswith(message)
-
-
-async def test_the_last_of_two_equal_keys_counts(client, pipeline):
-    body = b'{"recipient": "+2348012345678", "channel": "sms", "message": "first", "message": "second"}'
-
-    assert (await client.post(NOTIFICATIONS, content=body)).status_code == 201
-    assert pipeline.events[0].content.message == "second"
+    assert "private" not in answer.text
 
 
 async def test_every_field_at_fault_is_named_at_once(client):
@@ -336,7 +334,7 @@ async def test_no_value_comes_back_in_an_error(client, request_):
 
 def test_every_refusal_names_its_fields():
     with pytest.raises(Refusal) as refused:
-        parse_notification(b'{"channel": "email", "maxAttempts": "x"}')
+        parse_notification({"channel": "email", "maxAttempts": "x"})
 
     assert refused.value.message == "Missing required fields: recipient, message"
     assert [error.field for error in refused.value.errors] == ["maxAttempts", "recipient", "message"]

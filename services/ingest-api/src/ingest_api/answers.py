@@ -56,17 +56,25 @@ class Summary(_Answer):
     failed_at: Time | None
 
 
-class Details(Summary):
+class Details(_Answer):
     """All there is about a notification."""
 
+    id: Id
+    recipient: str
     message: str
+    channel: SkipValidation[Channel]
     subject: str | None
-    priority: SkipValidation[Priority]
+    status: SkipValidation[Status]
+    attempts: int
     max_attempts: int
     last_attempt_at: Time | None
+    sent_at: Time | None
+    failed_at: Time | None
     error: str | None
     metadata: dict[str, Any] | None
+    created_at: Time
     updated_at: Time
+    priority: SkipValidation[Priority]
 
 
 class DetailsAnswer(_Answer):

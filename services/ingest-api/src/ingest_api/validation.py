@@ -1,10 +1,12 @@
 """A request's body becomes a validated request, or a refusal that names the fields at fault and what would be right."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+import jiter
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 from wavecom_common.events.channels import CHANNELS
 
 from ingest_api.channels import NOTIFICATION_REQUEST, NotificationRequest
@@ -15,6 +17,9 @@ _REQUIRED: Final = ("recipient", "message", "channel")
 _MAX_ERRORS: Final = 20
 _MAX_NAME_CHARACTERS: Final = 64
 _MISSING: Final = "is required"
+_SEND: Final = "Send a JSON object with recipient, message and channel"
+# How the parser names the key, which may be of any length and content.
+_A_KEY: Final = re.compile(r'Detected duplicate key ".*"', re.DOTALL)
 _CHANNEL: Final = f"must be one of: {', '.join(CHANNELS)}"
 
 # What a field must be, by the type of pydantic's complaint; its context completes the sentence.
@@ -34,16 +39,30 @@ _TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
-def parse_notification(body: bytes) -> NotificationRequest:
-    """The request a body holds.
+def parse_json(body: bytes) -> Any:
+    """The value a body holds. No key twice in an object, no half of a surrogate pair, no endless nesting.
+
+    Raises:
+        Refusal: 400. Its text never repeats what the body holds.
+    """
+    try:
+        return jiter.from_json(body, catch_duplicate_keys=True)
+    except ValueError as error:
+        complaint = _A_KEY.sub("duplicate key", str(error), count=1)
+        reason = f"The body is not valid JSON: {complaint}" if body else "The body is empty"
+        raise invalid([], f"{reason}. {_SEND}") from None
+
+
+def parse_notification(value: object) -> NotificationRequest:
+    """The request a value is.
 
     Raises:
         Refusal: 400. Its texts never repeat a recipient or a message.
     """
     try:
-        return NOTIFICATION_REQUEST.validate_json(body)
+        return NOTIFICATION_REQUEST.validate_python(value)
     except ValidationError as error:
-        raise _refusal(error, body) from None
+        raise _refusal(error, value) from None
 
 
 def field_error(field: str, details: ErrorDetails) -> FieldError:
@@ -55,16 +74,12 @@ def field_error(field: str, details: ErrorDetails) -> FieldError:
     )
 
 
-def _refusal(error: ValidationError, body: bytes) -> Refusal:
-    found = error.errors(include_url=False)
-    first = found[0]
-    if first["type"] == "json_invalid":
-        reason = f"The body is not valid JSON: {first['ctx']['error']}" if body else "The body is empty"
-        return invalid([], f"{reason}. Send a JSON object with recipient, message and channel")
-    if first["type"].startswith("union_tag"):
-        return _refusal_without_channel(from_json(body))
-    if not first["loc"]:
+def _refusal(error: ValidationError, value: object) -> Refusal:
+    if not isinstance(value, dict):
         return invalid([], "The body must be a JSON object with recipient, message and channel")
+    found = error.errors(include_url=False)
+    if found[0]["type"].startswith("union_tag"):
+        return _refusal_without_channel(value)
     missing = {details["loc"][1] for details in found if _is_missing(details)}
     # The first part of a location is the channel.
     errors = [field_error(_shortened(str(details["loc"][1])), details) for details in found[:_MAX_ERRORS]]

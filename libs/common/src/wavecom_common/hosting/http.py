@@ -4,14 +4,52 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.telemetry.logs import get_logger
 
+# Of a request's first line and headers together. What the first read of the socket brings (256 KiB at most) is not
+# counted: it is parsed by then.
+MAX_HEAD_BYTES: Final = 64 * 1024
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
 _log = get_logger()
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """The parser keeps headers and trailers that are not complete whatever their size; this ends the connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._incomplete_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._incomplete_bytes += len(data)
+        # Sets it back when anything in the data is the end or the beginning of something.
+        super().data_received(data)
+        if self._incomplete_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            _log.warning("request_head_too_large")
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._incomplete_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._incomplete_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._incomplete_bytes = 0
+        super().on_body(body)
 
 
 class _Server(uvicorn.Server):
@@ -35,13 +73,15 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=_BoundedProtocol,
+                # Nothing here asks who the client is, so nothing has to trust what a proxy says of it.
+                proxy_headers=False,
                 access_log=False,
                 log_config=None,
                 lifespan="off",
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=None,
-                h11_max_incomplete_event_size=64 * 1024,
                 backlog=2048,
             )
         )

@@ -19,7 +19,7 @@ from ingest_api.body import ClientGone, read_json_body
 from ingest_api.errors import Refusal, error_response
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso
-from ingest_api.validation import parse_notification
+from ingest_api.validation import parse_json, parse_notification
 
 MESSAGE: Final = "Notification created and queued for processing"
 
@@ -47,7 +47,7 @@ class CreateNotification:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         try:
-            request = parse_notification(await read_json_body(scope, receive))
+            request = parse_notification(parse_json(await read_json_body(scope, receive)))
             [event] = await self._acceptor.accept([request])
         except Refusal as refusal:
             metrics.REFUSED.add(1, {"reason": refusal.reason})
