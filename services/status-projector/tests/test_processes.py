@@ -76,7 +76,7 @@ async def test_an_event_the_database_refuses_is_parked_with_the_reason(
         queue = await (await connection.channel()).get_queue(routing.dead_queue(routing.PROJECTOR_QUEUE), ensure=False)
         parked = await eventually(lambda: queue.get(fail=False))
         assert parked is not None
-        assert parked.headers[REASON_HEADER] == "database: OverflowError"
+        assert parked.headers[REASON_HEADER] == "metadata does not fit a document: OverflowError"
         await parked.ack()
 
 

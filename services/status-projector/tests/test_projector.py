@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from status_projector import projection
+from status_projector.checker import Checker
 from status_projector.projector import Projector
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unavailable
@@ -67,17 +68,48 @@ async def test_what_was_told_twice_with_other_times_leaves_model_and_store_agree
     assert projection.fold(stored) == await _model(database)
 
 
+_DEEP = '{"a":' * 300 + "1" + "}" * 300
+_REFUSED_METADATA = [
+    "[]",
+    "{",
+    '{"n": 18446744073709551615}',
+    '{"a\\u0000b": 1}',
+    _DEEP,
+    '{"a": [' + "0," * 400_000 + "0]}",
+]
+
+
 @pytest.mark.connected
-async def test_one_refused_event_is_dead_lettered_and_the_others_are_written(database: Database) -> None:
-    refused, *fine = (a_request() for _ in range(9))
-    refused.content.metadata_json = '{"n": 18446744073709551615}'
-    also_refused = a_request()
-    also_refused.content.metadata_json = "[]"
+async def test_refused_events_are_dead_lettered_alone_and_leave_no_trace_in_the_store(database: Database) -> None:
+    refused = [a_request() for _ in range(len(_REFUSED_METADATA) + 3)]
+    for event, text in zip(refused, _REFUSED_METADATA, strict=False):
+        event.content.metadata_json = text
+    refused[-1].notification_id = refused[-1].notification_id.upper()
+    refused[-2].event_id = "of another form"
+    refused[-3].content.message = "x" * 5_000_000
+    fine = [a_request() for _ in refused]
+    told = [event for pair in zip(fine, refused, strict=True) for event in pair]
 
-    outcomes = await _projector(database)(_incoming([*fine[:5], refused, *fine[5:], also_refused]))
+    outcomes = await _projector(database)(_incoming(told))
 
-    assert [type(outcome) for outcome in outcomes] == [type(ACK)] * 5 + [DeadLetter] + [type(ACK)] * 3 + [DeadLetter]
+    assert [type(outcome) for outcome in outcomes] == [type(ACK), DeadLetter] * len(fine)
+    assert {event.event_id async for event in EventStore(database).stream()} == {event.event_id for event in fine}
     assert set(await _model(database)) == {event.notification_id for event in fine}
+
+
+@pytest.mark.connected
+async def test_an_event_as_large_as_is_taken_fits_into_the_model(database: Database) -> None:
+    request = a_request(message="x" * 4_190_000)
+    attempt = a_dispatch(request=request)
+    failed = types.failed(attempt, error="y" * 4_190_000, reason=types.PERMANENT, now_ms=NOW_MS)
+    # Numbers of one digit need six times the room as a document.
+    small = a_request()
+    small.content.metadata_json = '{"a": [' + "0," * 350_000 + "0]}"
+
+    for event in (request, failed, small):
+        assert await _projector(database)(_incoming([event])) == [ACK]
+
+    assert (await Checker(EventStore(database), ReadModel(database), settle_s=0).run()).differing == 0
 
 
 @pytest.mark.connected

@@ -6,11 +6,10 @@ Nothing here looks at which clock said what to decide what counts: attempts and 
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-import orjson
 from wavecom_common.events import types
-from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.storage import metadata
 from wavecom_common.storage.facts import FAILED, PROCESSING, QUEUED, SENT, Facts, Head, LastAttempt, LastError, Request
-from wavecom_proto.v1.events_pb2 import Content, Event
+from wavecom_proto.v1.events_pb2 import Event
 
 # Event type: whether it ends the notification (sent beats failed), its rank within its attempt, the status it gives.
 _HEADS: Final = {
@@ -32,7 +31,7 @@ def facts(event: Event) -> Facts | None:
     """What one event tells; None for an event type from the future.
 
     Raises:
-        Unstorable: the metadata is not a JSON object.
+        Unstorable: the metadata is not a JSON object that the database takes.
     """
     known = _HEADS.get(event.type)
     if known is None:
@@ -66,7 +65,7 @@ def apply(state: Facts | None, event: Event) -> Facts | None:
     """The state after one more event; None while nothing is known.
 
     Raises:
-        Unstorable: the metadata is not a JSON object.
+        Unstorable: the metadata is not a JSON object that the database takes.
     """
     told = facts(event)
     if state is None or told is None:
@@ -78,7 +77,7 @@ def fold(events: Iterable[Event]) -> dict[str, Facts]:
     """The states of all notifications that the events are about, by id.
 
     Raises:
-        Unstorable: the metadata of an event is not a JSON object.
+        Unstorable: the metadata of an event is not a JSON object that the database takes.
     """
     states: dict[str, Facts] = {}
     for event in events:
@@ -115,22 +114,10 @@ def _request(event: Event) -> Request:
         recipient=content.recipient,
         message=content.message,
         subject=content.subject if content.HasField("subject") else None,
-        metadata=_metadata(content),
+        metadata=metadata.from_json(content.metadata_json),
         max_attempts=content.max_attempts,
         created_at_ms=event.occurred_at_ms,
     )
-
-
-def _metadata(content: Content) -> dict[str, object] | None:
-    if not content.metadata_json:
-        return None
-    try:
-        metadata = orjson.loads(content.metadata_json)
-    except orjson.JSONDecodeError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise Unstorable("metadata is not a JSON object") from None
-    return metadata
 
 
 def _greater(one: _Part | None, other: _Part | None) -> _Part | None:

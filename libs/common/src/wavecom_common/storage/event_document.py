@@ -11,7 +11,12 @@ from google.protobuf.message import Message
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import types
+from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.kernel.ids import is_notification_id
 from wavecom_common.storage.driver import DatetimeMS, Document
+
+# A document of the read model holds a request, its metadata and an error, of this size each; the server takes 16 MiB.
+MAX_BYTES: Final = 4 * 1024 * 1024
 
 _SHORT: Final = {
     "event_id": "_id",
@@ -34,7 +39,12 @@ _NOT_REPEATED: Final = {types.DISPATCHED: "content"}
 
 
 def to_document(event: Event, recorded_at_ms: int) -> Document:
-    """The document of an event; `recorded_at_ms` tells an operator when it got here."""
+    """The document of an event; `recorded_at_ms` tells an operator when it got here.
+
+    Raises:
+        Unstorable: the read model could not hold what it tells. So it is refused here, before it is stored.
+    """
+    _check(event)
     message: Message = event  # whose `HasField` takes any name
     document: Document = {"attempt": 0, "recordedAt": DatetimeMS(recorded_at_ms)}
     for name, stored in _ENVELOPE:
@@ -57,6 +67,16 @@ def from_document(found: Document) -> Event:
             payload = found[stored]
             fields[name] = {part: payload[known] for part, known, _ in parts if known in payload}
     return Event(**fields)
+
+
+def _check(event: Event) -> None:
+    if not is_notification_id(event.notification_id):
+        raise Unstorable("its notification id is not 24 hexadecimal digits")
+    # Walks in the order of event ids meet all events of a notification one after the other.
+    if not event.event_id.startswith(f"{event.notification_id}:"):
+        raise Unstorable("its event id does not begin with its notification id")
+    if event.ByteSize() > MAX_BYTES:
+        raise Unstorable(f"it has {event.ByteSize()} bytes, more than {MAX_BYTES}")
 
 
 def _parts(payload: Message, parts: Sequence[tuple[str, str, bool]]) -> Document:

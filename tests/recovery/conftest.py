@@ -1,0 +1,65 @@
+"""A broker, a database and processes of the test's own."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from status_projector.checker import Checker, Report
+from wavecom_common.messaging import topology
+from wavecom_common.storage import indexes
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.read_model import ReadModel
+
+DELAYS_MS = [200, 400, 800, 1000]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where processes are put."""
+
+    broker_url: str
+    database: Database
+    environment: dict[str, str]
+    folder: Path
+
+    @asynccontextmanager
+    async def process(self, *command: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+        """`python <command>`, told to stop at the end if it still runs."""
+        with (self.folder / "log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *command, env=self.environment, stdout=log, stderr=log
+            )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
+
+    async def check(self) -> Report:
+        """Compare model and store as they are now."""
+        return await Checker(EventStore(self.database), ReadModel(self.database), settle_s=0).run()
+
+
+@pytest.fixture
+async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    await topology.apply(broker_url, topology.plan(DELAYS_MS))
+    database = Database(mongodb_url, database_name)
+    await indexes.apply(database)
+    environment = {
+        **os.environ,
+        "WAVECOM_RABBITMQ_URL": broker_url,
+        "WAVECOM_MONGODB_URL": mongodb_url,
+        "WAVECOM_MONGODB_DATABASE": database_name,
+        "WAVECOM_RETRY_BASE_DELAY_S": "0.2",
+        "WAVECOM_RETRY_LEVELS": "3",
+    }
+    yield Stage(broker_url, database, environment, tmp_path)
+    await database.close()
