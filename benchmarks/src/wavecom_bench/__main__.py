@@ -15,7 +15,8 @@ from wavecom_bench.run import measure
 
 FIGURES: Final = Path(".run/bench.json")
 
-console = Console()
+# Wide enough for the table also where the output is no terminal.
+console = Console(width=140)
 
 
 def main(

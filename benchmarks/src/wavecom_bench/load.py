@@ -21,36 +21,61 @@ class Posted:
     seconds: float = 0.0
 
 
-class _Connection(asyncio.Protocol):
-    """One keep-alive connection with one request under way; the answer is a status and Retry-After in seconds."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API said; `retry_after_s` is 0 where it did not."""
+
+    status: int
+    retry_after_s: float
+    body: bytes
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive HTTP/1.1 connection with one request under way at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._answer: asyncio.Future[tuple[int, float]] | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._transport: asyncio.Transport | None = None
 
+    @classmethod
+    async def to(cls, host: str, port: int) -> "Connection":
+        """A connection to the API.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
+        return connection
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionError("the API closed the connection"))
 
     def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
         self._buffer += data
         head, separator, body = self._buffer.partition(b"\r\n\r\n")
         if not separator or len(body) < int(_header(head, b"content-length:") or 0):
             return
         self._buffer = b""
-        assert self._answer is not None
-        self._answer.set_result((int(head[9:12]), float(_header(head, b"retry-after:") or 0)))
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(Answer(int(head[9:12]), float(_header(head, b"retry-after:") or 0), body))
 
-    def ask(self, request: bytes) -> "asyncio.Future[tuple[int, float]]":
-        """Send the request."""
+    def ask(self, request: bytes) -> asyncio.Future[Answer]:
+        """Send the request; the answer raises ConnectionError when the link is lost before it came."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
+        if self._transport.is_closing():
+            self._answer.set_exception(ConnectionError("the API closed the connection"))
+        else:
+            self._transport.write(request)
         return self._answer
 
     def close(self) -> None:
@@ -75,7 +100,7 @@ async def post_all(host: str, port: int, requests: Iterator[tuple[int, bytes]], 
 
 
 async def _post_some(host: str, port: int, requests: Iterator[tuple[int, bytes]], posted: Posted) -> None:
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port)
+    connection = await Connection.to(host, port)
     try:
         for count, request in requests:
             await _post_one(connection, count, request, posted)
@@ -83,18 +108,18 @@ async def _post_some(host: str, port: int, requests: Iterator[tuple[int, bytes]]
         connection.close()
 
 
-async def _post_one(connection: _Connection, count: int, request: bytes, posted: Posted) -> None:
+async def _post_one(connection: Connection, count: int, request: bytes, posted: Posted) -> None:
     for _ in range(_MAX_REFUSALS):
         began_s = perf_counter()
-        status, retry_after_s = await connection.ask(request)
-        posted.statuses[status] += 1
-        if status == 201:
+        answer = await connection.ask(request)
+        posted.statuses[answer.status] += 1
+        if answer.status == 201:
             posted.latencies_s.append(perf_counter() - began_s)
             posted.accepted += count
             return
-        if status != 503:
-            raise ConnectionError(f"the API answered {status}")
-        await asyncio.sleep(max(retry_after_s, 0.1))  # noqa: TID251 - as the API asks
+        if answer.status != 503:
+            raise ConnectionError(f"the API answered {answer.status}")
+        await asyncio.sleep(max(answer.retry_after_s, 0.1))  # noqa: TID251 - as the API asks
     raise ConnectionError("the API refuses without end")
 
 

@@ -81,8 +81,8 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     warm_up = Mode("warm-up", "", _WARM_UP)
     await post_all(api.hostname, api.port, requests(warm_up, api.hostname), 16)
     await _drained(store, _WARM_UP)
-    before_ms = await bare_message_ms(state.broker_url)
     processes, seen = Processes(folder), Seen()
+    before_ms = await bare_message_ms(state.broker_url, processes)
     cpu_before = processes.cpu_s()
     watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, seen))
     began_s = time.time()
@@ -94,7 +94,7 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     accepted = posted.accepted + len(seen.visible_s)
     await _drained(store, _WARM_UP + accepted)
     cpu = {name: after - cpu_before[name] for name, after in processes.cpu_s().items()}
-    after_ms = await bare_message_ms(state.broker_url)
+    after_ms = await bare_message_ms(state.broker_url, processes)
     ends = await asyncio.to_thread(store.ends)
     store.close()
     figures = _figures(mode, posted, accepted, ends, began_s, cpu, (before_ms + after_ms) / 2, seen)

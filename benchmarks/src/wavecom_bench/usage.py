@@ -29,9 +29,3 @@ class Processes:
             name: sum(process.memory_info().rss for process in processes) / 1e6
             for name, processes in self._processes.items()
         }
-
-
-def machine_cpu_s() -> float:
-    """User and system seconds of all that ran on this machine since it started."""
-    times = psutil.cpu_times()
-    return float(times.user + times.nice + times.system + getattr(times, "softirq", 0.0) + getattr(times, "irq", 0.0))
