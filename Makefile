@@ -34,7 +34,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
 # events.proto has no service, so its service stubs are empty.
 generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.py*
 
-.PHONY: help setup demo up down test bench lint proto check-proto
+.PHONY: help setup demo up down test bench fault lint proto check-proto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single batch" SCALE=0.5)
 	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))
+
+fault: setup ## kill, stop and cut off every process under load, and say what came of it (SEED=2 COUNT=9)
+	@$(BIN)/python -m wavecom_fault $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
 
 lint: setup check-proto ## check format, style, types, layers and generated code
 	$(BIN)/ruff format --check

@@ -1,0 +1,148 @@
+"""The system under fault: its servers apart from its processes, with a network between them that can be cut."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+from wavecom_common.testing.tcp_proxy import TcpProxy
+from wavecom_stack.errors import StackError
+from wavecom_stack.folder import RunFolder
+from wavecom_stack.infra import MONGODB_URL, RABBITMQ_URL, Infra
+from wavecom_stack.ports import free_ports
+from wavecom_stack.stack import Stack
+from wavecom_stack.state import State
+from wavecom_stack.up import start
+
+from wavecom_fault.matrix import SERVERS, Fault, Strike
+
+# Faults often hit a call that is under way, and retries come soon; a dead sender's attempts are taken over in 3 s.
+_SETTINGS: Final = {
+    "WAVECOM_SIMULATED_SUCCESS_RATE": "0.9",
+    "WAVECOM_SIMULATED_MIN_DELAY_MS": "20",
+    "WAVECOM_SIMULATED_MAX_DELAY_MS": "200",
+    "WAVECOM_RETRY_BASE_DELAY_S": "1",
+    "WAVECOM_RETRY_LEVELS": "3",
+    "WAVECOM_LEASE_S": "3",
+    "WAVECOM_DRAIN_TIMEOUT_S": "10",
+}
+
+
+class System:
+    """A running system and the means to hurt it."""
+
+    def __init__(
+        self, folder: Path, infra: Infra, state: State, proxies: dict[str, TcpProxy], calls_file: Path
+    ) -> None:
+        self.state = state
+        self.infra = infra
+        self.calls_file = calls_file
+        self._folder = folder
+        self._proxies = proxies
+
+    async def strike(self, strike: Strike) -> None:
+        """Do it. Returns when the fault is over; a killed process is started again by its supervisor."""
+        match strike.fault:
+            case Fault.KILL:
+                os.kill(self._pid(strike.victim), signal.SIGKILL)
+            case Fault.TERM:
+                os.kill(self._pid(strike.victim), signal.SIGTERM)
+            case Fault.STOP:
+                await self._hold(self._pid(strike.victim), strike.hold_s)
+            case Fault.CUT:
+                await self._cut(strike.victim)
+
+    async def not_ready(self) -> Sequence[str]:
+        """The processes that do not say that they are ready."""
+        async with httpx.AsyncClient(timeout=2) as client:
+            answers = await asyncio.gather(
+                *[client.get(f"{url}/health/ready") for url in self.state.admin_urls.values()], return_exceptions=True
+            )
+        return [
+            name
+            for name, answer in zip(self.state.admin_urls, answers, strict=True)
+            if isinstance(answer, BaseException) or answer.status_code != 200
+        ]
+
+    def _pid(self, victim: str) -> int:
+        folder = self._folder / ("servers" if victim in SERVERS else "system")
+        try:
+            return int((folder / f"{victim}.pid").read_text())
+        except FileNotFoundError:
+            raise StackError(
+                f"{victim} is not a process of ours, so it can't be killed.",
+                "Run the fault matrix with servers of its own: without WAVECOM_RABBITMQ_URL and WAVECOM_MONGODB_URL.",
+            ) from None
+
+    async def _hold(self, pid: int, seconds: float) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)  # noqa: TID251 - this long it stands still
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def _cut(self, victim: str) -> None:
+        """Cut what the victim is connected to: a server's every link; a process's links to the broker, by its name.
+
+        The query server has no link to the broker: the database's are cut.
+        """
+        if victim in SERVERS or victim == "status-query":
+            self._proxies["rabbitmq" if victim == "rabbitmq" else "mongodb"].cut()
+            return
+        assert self.infra.management_url is not None
+        async with httpx.AsyncClient(base_url=self.infra.management_url, timeout=10) as api:
+            for connection in (await api.get("/api/connections")).raise_for_status().json():
+                if str(connection.get("user_provided_name", "")).startswith(f"{victim} "):
+                    await api.delete(f"/api/connections/{connection['name']}")
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[System]:
+    """A fresh system in `folder`; nothing of it is left at the end.
+
+    Raises:
+        StackError: it can't be started.
+    """
+    calls_file = folder / "calls.jsonl"
+    calls_file.unlink(missing_ok=True)
+    servers = Stack(RunFolder(folder / "servers"), os.environ, lambda _: None)
+    async with AsyncExitStack() as ends:
+        ends.callback(servers.stop)
+        infra = await asyncio.to_thread(servers.start_infra)
+        proxies = {name: await ends.enter_async_context(_proxy(url)) for name, url in _urls(infra).items()}
+        ports = free_ports()
+        environment = {
+            **os.environ,
+            **_SETTINGS,
+            RABBITMQ_URL: _through(proxies["rabbitmq"], infra.broker_url),
+            MONGODB_URL: _through(proxies["mongodb"], infra.mongodb_url),
+            "WAVECOM_SIMULATED_CALLS_FILE": str(calls_file),
+            "WAVECOM_HTTP_PORT": str(next(ports)),
+            "WAVECOM_GRPC_PORT": str(next(ports)),
+        }
+        processes = Stack(RunFolder(folder / "system"), environment, lambda _: None)
+        ends.push_async_callback(asyncio.to_thread, processes.stop)
+        state = await asyncio.to_thread(start, processes, lambda _: None)
+        yield System(folder, infra, state, proxies, calls_file)
+
+
+def _urls(infra: Infra) -> dict[str, str]:
+    return {"rabbitmq": infra.broker_url, "mongodb": infra.mongodb_url}
+
+
+def _proxy(url: str) -> TcpProxy:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return TcpProxy(parts.hostname, parts.port)
+
+
+def _through(proxy: TcpProxy, url: str) -> str:
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}"))
