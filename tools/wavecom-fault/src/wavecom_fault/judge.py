@@ -74,7 +74,7 @@ class Judge:
         self._client.close()
 
     def _ended_twice(self) -> int:
-        ends = [
+        ends: list[dict[str, Any]] = [
             {"$match": {"type": {"$in": sorted(types.TERMINAL_TYPES)}}},
             {"$group": {"_id": "$nid", "ends": {"$sum": 1}}},
             {"$match": {"ends": {"$gt": 1}}},
