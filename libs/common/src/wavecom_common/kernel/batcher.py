@@ -57,6 +57,8 @@ class Batcher(Generic[Item, Result]):
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result]:
         """Hand in several items and wait until all are settled; the first error among them, if any, is raised."""
+        if len(items) == 1:
+            return [await self._enqueue(items[0])]
         results = await asyncio.gather(*[self._enqueue(item) for item in items], return_exceptions=True)
         settled: list[Result] = []
         for result in results:

@@ -4,6 +4,7 @@ WavecomError
 ├── ConfigurationError     a setting is missing or wrong; the process ends with one line that names it
 ├── Undecodable            bytes that are not an EventBatch; never retried, dead-lettered
 ├── Unstorable             a value the database will never take; never retried, dead-lettered
+├── Refused                an operator's order makes no sense as things are; the text says what to do instead
 ├── Unroutable             no queue is bound where one must be; retried until somebody applies the topology
 ├── Unavailable            the broker or the database cannot be reached now; retryable
 │   └── Overloaded         a bounded buffer or queue is full; retryable after a while
@@ -25,6 +26,10 @@ class Undecodable(WavecomError):
 
 class Unstorable(WavecomError):
     """The database will not take a value, such as metadata nested too deeply. Not retryable."""
+
+
+class Refused(WavecomError):
+    """An operator's order makes no sense as things are, or somebody else was faster. Nothing was done."""
 
 
 class Unroutable(WavecomError):
