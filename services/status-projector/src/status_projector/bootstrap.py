@@ -10,7 +10,7 @@ from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.storage.live_model import LiveModel
 
 from status_projector.projector import Projector
 from status_projector.query_server import QueryServer
@@ -29,7 +29,7 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
     publisher = EventPublisher(url, name="status-projector", required_queues=[routing.retry_name(LOOK_AGAIN_MS)])
     projector = Projector(
         EventStore(database),
-        ReadModel(database),
+        LiveModel(database),
         max_events=settings.projector_max_events,
         linger_s=settings.projector_linger_ms / 1000,
     )
@@ -53,5 +53,5 @@ def build_query(settings: QuerySettings) -> Sequence[Part]:
     young_ids = YoungIds(
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )
-    servicer = StatusQuery(ReadModel(database), EventStore(database), young_ids)
+    servicer = StatusQuery(LiveModel(database), EventStore(database), young_ids)
     return [database, QueryServer(servicer, database, host=settings.grpc_host, port=settings.grpc_port)]

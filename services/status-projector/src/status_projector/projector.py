@@ -10,6 +10,7 @@ from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.telemetry import metrics, spans
 from wavecom_proto.v1.events_pb2 import Event
@@ -30,7 +31,7 @@ class Projector:
     def __init__(
         self,
         store: EventStore,
-        read_model: ReadModel,
+        read_model: LiveModel | ReadModel,
         *,
         max_events: int,
         linger_s: float,
@@ -64,6 +65,7 @@ class Projector:
             told = projection.fold(events)
             appended = await self._store.append(events)
             # Where an event was stored before, the stored one counts: the read model is the fold of the store.
+            # Only after the store, for a rebuild rests on that order: see `storage.pointer`.
             await self._read_model.merge(told if not appended.duplicates else projection.fold(appended.events))
         self._measure(events)
 

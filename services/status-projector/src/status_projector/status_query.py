@@ -9,6 +9,7 @@ from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.ids import is_notification_id
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.facts import STATUSES
+from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.read_model import Filters, ReadModel
 from wavecom_proto.v1.status_pb2 import (
     GetNotificationRequest,
@@ -43,7 +44,7 @@ class StatusQuery(StatusQueryServicer):
     Errors: INVALID_ARGUMENT for a wrong question, NOT_FOUND, and UNAVAILABLE (ask again) for everything time heals.
     """
 
-    def __init__(self, read_model: ReadModel, store: EventStore, young_ids: YoungIds) -> None:
+    def __init__(self, read_model: LiveModel | ReadModel, store: EventStore, young_ids: YoungIds) -> None:
         self._read_model = read_model
         self._store = store
         self._young_ids = young_ids

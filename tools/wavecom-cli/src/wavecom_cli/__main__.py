@@ -10,7 +10,7 @@ from wavecom_common.messaging import topology as broker
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 
-from wavecom_cli import check, dead
+from wavecom_cli import check, dead, rebuild
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
 topology = typer.Typer(no_args_is_help=True, help="The exchanges and queues on the broker.")
@@ -19,6 +19,7 @@ app.add_typer(topology, name="topology")
 app.add_typer(database, name="database")
 app.add_typer(dead.app, name="dead")
 app.command("check")(check.check)
+app.command("rebuild")(rebuild.rebuild)
 
 
 @topology.command("apply")

@@ -11,6 +11,7 @@ from status_projector.checker import SETTLE_S, Checker, Report
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.pointer import Pointers
 from wavecom_common.storage.read_model import ReadModel
 
 from wavecom_cli.link import database
@@ -58,7 +59,7 @@ async def _run(settle_s: float, show: int) -> Report:
         with progress("checking", await store.estimated_count()) as told:
             checker = Checker(
                 store,
-                ReadModel(link),
+                ReadModel(link, (await Pointers(link).read()).live),
                 told=lambda events, _: told(events),
                 settle_s=settle_s,
                 most_differences=show,

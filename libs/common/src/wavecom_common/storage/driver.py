@@ -12,7 +12,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 Document: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncIOMotorClient[Document]
@@ -30,6 +30,7 @@ __all__ = [
     "DBRef",
     "DatetimeMS",
     "Document",
+    "DuplicateKeyError",
     "IndexModel",
     "ObjectId",
     "OperationFailure",

@@ -7,6 +7,7 @@ from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ASCENDING, DESCENDING, IndexModel
 from wavecom_common.storage.errors import database_errors
+from wavecom_common.storage.pointer import Pointers
 
 # Longer than the longest delay and the oldest message: a claim that is forgotten lets its attempt be made again.
 LEDGER_DAYS: Final = 14
@@ -25,16 +26,30 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
         ),
     ],
     names.DELIVERIES: [IndexModel([("claimedAt", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
+    # Each record says when it ends.
+    names.IDEMPOTENCY_KEYS: [IndexModel([("expiresAt", ASCENDING)], expireAfterSeconds=0)],
 }
 
 
 async def apply(database: Database) -> None:
-    """Create what is missing.
+    """Create what is missing, on every collection that is in use.
 
     Raises:
         Unavailable: the database cannot be reached. Retryable.
         Unstorable: an index of the same name with another definition is there; an operator has to drop it.
     """
     for collection, indexes in INDEXES.items():
-        with database_errors():
-            await database.collection(collection).create_indexes(list(indexes))
+        if collection != names.NOTIFICATIONS:
+            await _create(database, collection, indexes)
+    for collection in (await Pointers(database).read()).fed:
+        await apply_to_read_model(database, collection)
+
+
+async def apply_to_read_model(database: Database, collection: str) -> None:
+    """Create what is missing on one of the read model's collections; raises as `apply` does."""
+    await _create(database, collection, INDEXES[names.NOTIFICATIONS])
+
+
+async def _create(database: Database, collection: str, indexes: Sequence[IndexModel]) -> None:
+    with database_errors():
+        await database.collection(collection).create_indexes(list(indexes))

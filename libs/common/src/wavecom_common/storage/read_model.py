@@ -125,6 +125,11 @@ class ReadModel:
             found = await self._collection.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {str(document.pop("_id")): document for document in found}
 
+    async def drop(self) -> None:
+        """Drop the collection, with its indexes; fine where there is none."""
+        with database_errors():
+            await self._collection.drop()
+
     @property
     def _collection(self) -> driver.Collection:
         return self._database.collection(self._name)

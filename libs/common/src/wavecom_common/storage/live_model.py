@@ -1,0 +1,70 @@
+"""The read model wherever it is now: writing to it and reading from it by the pointer, also while that changes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+from wavecom_common.storage import names
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.pointer import Pointer, Pointers
+from wavecom_common.storage.read_model import Filters, ReadModel
+
+# Readers follow a change of the pointer within this time.
+CACHE_S: Final = 1.0
+# An answer that came longer after the pointer was read is asked for again: the collection may have been dropped.
+VALID_S: Final = 20.0
+# So after this time nobody answers from a collection that the pointer does not name.
+UNREAD_AFTER_S: Final = VALID_S + 10.0
+
+Answer = TypeVar("Answer")
+
+
+class LiveModel:
+    """The read model as projectors and readers use it. Calls raise what `ReadModel`'s do."""
+
+    def __init__(self, database: Database) -> None:
+        self._pointers = Pointers(database)
+        self._models = {name: ReadModel(database, name) for name in names.READ_MODELS}
+        self._refreshing = asyncio.Lock()
+        self._pointer = Pointer()
+        self._read_at_s = float("-inf")
+
+    async def merge(self, facts: Mapping[str, Facts]) -> None:
+        """Join facts into every collection that is kept up to date; see `ReadModel.merge`.
+
+        The events that tell the facts must be stored before: that makes a rebuild complete, see `pointer`.
+        """
+        # Read now, never from a cache.
+        for name in (await self._pointers.read()).fed:
+            await self._models[name].merge(facts)
+
+    async def get(self, tenant: str, notification_id: str) -> Facts | None:
+        """See `ReadModel.get`."""
+        return await self._ask(lambda model: model.get(tenant, notification_id))
+
+    async def list(self, filters: Filters, *, skip: int, limit: int) -> list[tuple[str, Facts]]:
+        """See `ReadModel.list`."""
+        return await self._ask(lambda model: model.list(filters, skip=skip, limit=limit))
+
+    async def count(self, filters: Filters) -> int:
+        """See `ReadModel.count`."""
+        return await self._ask(lambda model: model.count(filters))
+
+    async def _ask(self, ask: Callable[[ReadModel], Awaitable[Answer]]) -> Answer:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._refresh()
+            read_at_s = self._read_at_s
+            answer = await ask(self._models[self._pointer.live])
+            if loop.time() - read_at_s <= VALID_S:
+                return answer
+
+    async def _refresh(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._refreshing:
+            if loop.time() - self._read_at_s > CACHE_S:
+                # From before the question: the answer may be as old as that.
+                asked_at_s = loop.time()
+                self._pointer = await self._pointers.read()
+                self._read_at_s = asked_at_s
