@@ -1,16 +1,18 @@
 """The API over an in-memory pipeline: what is published can be asked for at once."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import grpc
 import httpx
 import pytest
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
-from ingest_api.routes.create import CreateNotification
+from ingest_api.idempotency import IdempotentRequests
 from ingest_api.status_client import StatusClient
 from starlette.types import ASGIApp
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1 import status_pb2_grpc
 from wavecom_proto.v1.events_pb2 import Event
 from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Timeline
@@ -60,6 +62,31 @@ class MemoryPipeline:
         return Timeline(events=events) if events else None
 
     def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class MemoryKeys:
+    """Where idempotency keys are kept. Set `failure` to have it raised; requests without a key never come here."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, KeyRecord] = {}
+        self.calls = 0
+        self.failure: BaseException | None = None
+
+    async def reserve(self, record_id: str, record: KeyRecord) -> KeyRecord | None:
+        self._called()
+        if record_id in self.records:
+            return self.records[record_id]
+        self.records[record_id] = record
+        return None
+
+    async def complete(self, record_id: str, answer: StoredAnswer) -> None:
+        self._called()
+        self.records[record_id] = replace(self.records[record_id], answer=answer)
+
+    def _called(self) -> None:
+        self.calls += 1
         if self.failure is not None:
             raise self.failure
 
@@ -122,12 +149,18 @@ def clock() -> StandingClock:
 
 
 @pytest.fixture
-def make_app(pipeline: MemoryPipeline, clock: StandingClock):
+def keys() -> MemoryKeys:
+    return MemoryKeys()
+
+
+@pytest.fixture
+def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
     def make(*, traced: bool = False, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
         acceptor = Acceptor(pipeline, clock, tenant="default", default_max_attempts=3, timeout_s=1)
-        return create_app(CreateNotification(acceptor), pipeline, clock, cors_origins=cors_origins, traced=traced)
+        keyed = IdempotentRequests(keys, clock)
+        return create_app(acceptor, keyed, pipeline, clock, cors_origins=cors_origins, traced=traced)
 
     return make
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
+from ingest_api.idempotency import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
-from ingest_api.routes.create import CreateNotification
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
 from wavecom_common.kernel.ids import id_time_ms, is_notification_id
@@ -95,7 +95,7 @@ async def test_every_notification_has_an_id_of_its_own(client, pipeline):
     assert len({event.notification_id for event in pipeline.events}) == 50
 
 
-async def test_nothing_is_answered_before_the_event_is_confirmed(clock, make_client):
+async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, make_client):
     confirmed = asyncio.Event()
     reached = asyncio.Event()
 
@@ -105,7 +105,8 @@ async def test_nothing_is_answered_before_the_event_is_confirmed(clock, make_cli
             await confirmed.wait()
 
     acceptor = Acceptor(SlowSink(), clock, tenant="default", default_max_attempts=3, timeout_s=1)
-    app = create_app(CreateNotification(acceptor), None, clock, cors_origins=["*"], traced=False)
+    keyed = IdempotentRequests(keys, clock)
+    app = create_app(acceptor, keyed, None, clock, cors_origins=["*"], traced=False)
     async with make_client(app) as client:
         post = asyncio.create_task(client.post(NOTIFICATIONS, json=EMAIL))
         await reached.wait()

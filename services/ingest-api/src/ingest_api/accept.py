@@ -38,7 +38,7 @@ class Acceptor:
     ) -> None:
         self._sink = sink
         self._clock = clock
-        self._tenant = tenant
+        self.tenant = tenant
         self._default_max_attempts = default_max_attempts
         self._timeout_s = timeout_s
 
@@ -49,7 +49,20 @@ class Acceptor:
             Refusal: 503; some of the events may have been taken, under ids the client never sees.
         """
         now_ms = self._clock.now_ms()
-        events = [self._event(request, now_ms) for request in requests]
+        return await self.accept_as(requests, [new_notification_id(now_ms) for _ in requests], now_ms)
+
+    async def accept_as(
+        self, requests: Sequence[NotificationRequest], notification_ids: Sequence[str], now_ms: int
+    ) -> list[Event]:
+        """The same under ids and a time that are given; once more for the same ones changes nothing.
+
+        Raises:
+            Refusal: 503; some of the events may have been taken.
+        """
+        events = [
+            self._event(request, notification_id, now_ms)
+            for request, notification_id in zip(requests, notification_ids, strict=True)
+        ]
         try:
             await self._sink.publish(events, timeout_s=self._timeout_s)
         except WavecomError as error:
@@ -58,10 +71,10 @@ class Acceptor:
             metrics.ACCEPTED.add(1, {"channel": event.channel, "priority": event.priority})
         return events
 
-    def _event(self, request: NotificationRequest, now_ms: int) -> Event:
+    def _event(self, request: NotificationRequest, notification_id: str, now_ms: int) -> Event:
         event = types.requested(
-            notification_id=new_notification_id(now_ms),
-            tenant=self._tenant,
+            notification_id=notification_id,
+            tenant=self.tenant,
             channel=request.channel,
             priority=request.priority or DEFAULT_PRIORITY,
             content=Content(

@@ -1,6 +1,6 @@
-"""The ASGI application: FastAPI with our routes and envelope, and the straight way to the POST."""
+"""The ASGI application: FastAPI with our routes and envelope, and the straight way to the POSTs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -11,10 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from wavecom_common.kernel.clock import Clock
 
 from ingest_api import tracing
+from ingest_api.accept import Acceptor
 from ingest_api.failures import answer_failures
+from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests
 from ingest_api.openapi import describe
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.routes.create import CreateNotification
+from ingest_api.routes.endpoint import Endpoint
 from ingest_api.routes.health import add_health
 from ingest_api.routes.queries import add_queries
 from ingest_api.status_client import StatusReader
@@ -23,9 +26,16 @@ _DESCRIPTION: Final = "Delivers e-mail, SMS and push notifications, and tells ho
 
 
 def create_app(
-    create: CreateNotification, reader: StatusReader, clock: Clock, *, cors_origins: Sequence[str], traced: bool
+    acceptor: Acceptor,
+    keyed: IdempotentRequests,
+    reader: StatusReader,
+    clock: Clock,
+    *,
+    cors_origins: Sequence[str],
+    traced: bool,
 ) -> ASGIApp:
     """Everything the public port answers."""
+    posts = {NOTIFICATIONS: Endpoint(CreateNotification(acceptor, keyed).answer)}
     api = FastAPI(
         title="WaveCom",
         version="1.0.0",
@@ -34,7 +44,8 @@ def create_app(
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    api.router.routes.append(Route(NOTIFICATIONS, create, methods=["POST"]))
+    for path, post in posts.items():
+        api.router.routes.append(Route(path, post, methods=["POST"]))
     add_queries(api, reader)
     add_health(api, clock)
     answer_failures(api)
@@ -43,30 +54,28 @@ def create_app(
         allow_origins=cors_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=["Location", "Retry-After"],
+        expose_headers=["Location", "Retry-After", REPLAYED_HEADER],
     )
     api.openapi = cache(lambda: describe(api))  # type: ignore[method-assign]
     if traced:
         tracing.instrument(api)
-        return _Shortcut(tracing.ServerSpan(create, route=NOTIFICATIONS), api)
-    return _Shortcut(create, api)
+        return _Shortcut({path: tracing.ServerSpan(post, route=path) for path, post in posts.items()}, api)
+    return _Shortcut(posts, api)
 
 
 class _Shortcut:
     """Takes POSTs that come from no browser past the framework, whose way to the same endpoint costs more than it."""
 
-    def __init__(self, post: ASGIApp, rest: ASGIApp) -> None:
-        self._post = post
+    def __init__(self, posts: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
+        self._posts = posts
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self._post if _is_plain_post(scope) else self._rest)(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "POST" and not _from_browser(scope):
+            await self._posts.get(scope["path"], self._rest)(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
 
 
-def _is_plain_post(scope: Scope) -> bool:
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and scope["path"] == NOTIFICATIONS
-        and all(name != b"origin" for name, _ in scope["headers"])
-    )
+def _from_browser(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])

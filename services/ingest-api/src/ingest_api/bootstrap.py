@@ -8,17 +8,24 @@ from wavecom_common.hosting.http import HttpServer
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.telemetry import tracing
 
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
-from ingest_api.routes.create import CreateNotification
+from ingest_api.idempotency import IdempotentRequests
+from ingest_api.readiness import NotNeededToBeReady
 from ingest_api.settings import IngestSettings
 from ingest_api.status_client import StatusClient
 
 
 def build(settings: IngestSettings) -> Sequence[Part]:
-    """The parts in their order of start. Ready for POSTs is ready: GETs may be down without taking the API away."""
+    """The parts in their order of start.
+
+    Ready for POSTs without an Idempotency-Key is ready: those with one need the database and GETs the query service,
+    and both are answered with 503 without them; nothing of that is a reason to take the API away from everybody.
+    """
     traced = tracing.wanted()
     publisher = EventPublisher(
         settings.rabbitmq_url.get_secret_value(),
@@ -32,6 +39,12 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         tenant=settings.tenant,
         interceptors=aio_client_interceptors() if traced else None,  # type: ignore[no-untyped-call]
     )
+    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    keys = IdempotencyKeys(
+        database,
+        keep_ms=round(settings.idempotency_key_hours * 3_600_000),
+        timeout_s=settings.accept_timeout_s,
+    )
     acceptor = Acceptor(
         publisher,
         SYSTEM_CLOCK,
@@ -40,11 +53,12 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         timeout_s=settings.accept_timeout_s,
     )
     app = create_app(
-        CreateNotification(acceptor),
+        acceptor,
+        IdempotentRequests(keys, SYSTEM_CLOCK),
         status_client,
         SYSTEM_CLOCK,
         cors_origins=settings.cors_origin_list,
         traced=traced,
     )
     server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port)
-    return [publisher, status_client, server]
+    return [publisher, NotNeededToBeReady(database), status_client, server]

@@ -10,6 +10,7 @@ from ingest_api.answers import CreatedAnswer
 from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.channels import NOTIFICATION_REQUEST
 from ingest_api.errors import ErrorAnswer
+from ingest_api.idempotency import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
 from ingest_api.routes import NOTIFICATIONS
 
 _REF: Final = "#/components/schemas/{model}"
@@ -24,6 +25,26 @@ _EXAMPLE: Final = {
     "channel": "email",
     "subject": "Order Update",
     "metadata": {"orderId": "12345", "userId": "user-abc"},
+}
+
+
+_KEY: Final = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "A name of the client's own for this request, such as a UUID, so that it can be sent again when its answer was "
+        "lost: the same key and the same body (as JSON values) are accepted once and have one answer. "
+        f"At most {MAX_KEY_CHARACTERS} characters, in quotes or not; kept for 24 hours unless the operator says "
+        "otherwise; known only together with the Authorization and X-API-Key it came with."
+    ),
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+}
+_REPLAYED: Final = {
+    REPLAYED_HEADER: {
+        "description": f"`true`: the answer is that of an earlier request with this {HEADER}.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
 }
 
 
@@ -66,6 +87,7 @@ def _post() -> tuple[dict[str, Any], dict[str, Any]]:
             "Accepts a notification. The answer comes when it is safe with the message broker.\n\n"
             f"The body is JSON of at most {MAX_BODY_BYTES:,} bytes; a request without Content-Type is taken to be JSON."
         ),
+        "parameters": [_KEY],
         "requestBody": {
             "required": True,
             "content": {
@@ -76,8 +98,10 @@ def _post() -> tuple[dict[str, Any], dict[str, Any]]:
             },
         },
         "responses": {
-            "201": _response("Accepted.", by_input["created", "serialization"], location) | {"links": _LINKS},
+            "201": _response("Accepted.", by_input["created", "serialization"], location | _REPLAYED)
+            | {"links": _LINKS},
             "400": _response("The request is wrong; the message names the field and what would be right.", error),
+            "422": _response(f"The {HEADER} was used before with another body.", error),
             "413": _response(f"The body is larger than {MAX_BODY_BYTES:,} bytes.", error),
             "503": _response("It could not be accepted now; try again after the time given.", error, retry_after),
         },

@@ -20,6 +20,8 @@ class IngestSettings(Settings):
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     # How long a request may wait for the broker's confirm before it is answered with 503.
     accept_timeout_s: float = Field(5.0, gt=0)
+    # How long a repeated Idempotency-Key is answered with the first answer.
+    idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
 
     @property
     def cors_origin_list(self) -> list[str]:

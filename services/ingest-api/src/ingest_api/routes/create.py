@@ -1,69 +1,82 @@
-"""`POST /api/notifications`, a plain ASGI application.
+"""`POST /api/notifications`."""
 
-FastAPI's own way to an endpoint (middleware, routing, body, dependencies, encoders) costs several times what this one
-does in all. What it takes is declared in `channels`, what it gives in `answers`; `openapi` documents both.
-"""
-
-import time
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from wavecom_common.telemetry import metrics
-from wavecom_common.telemetry.logs import get_logger
+from starlette.types import Receive, Scope
+from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Acceptor
-from ingest_api.body import ClientGone, read_json_body
-from ingest_api.errors import Refusal, error_response
+from ingest_api.body import MAX_BODY_BYTES, read_json_body
+from ingest_api.idempotency import (
+    REPLAYED_HEADER,
+    IdempotentRequests,
+    fingerprint_of,
+    key_of,
+    record_id_of,
+)
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso
 from ingest_api.validation import parse_json, parse_notification
 
 MESSAGE: Final = "Notification created and queued for processing"
 
-_log = get_logger()
-
 
 class CreateNotification:
     """Answers 201 only after the notification's event is confirmed by the broker."""
 
-    def __init__(self, acceptor: Acceptor) -> None:
+    def __init__(self, acceptor: Acceptor, keyed: IdempotentRequests) -> None:
         self._acceptor = acceptor
+        self._keyed = keyed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, whatever it holds, has one answer; one that is not complete has none."""
-        started_s = time.perf_counter()
-        try:
-            response = await self._answer(scope, receive)
-        except ClientGone:
-            return
-        except Exception:  # noqa: BLE001 - the outermost place: a defect is logged and answered in our envelope
-            _log.exception("create_failed")
-            response = error_response(500, "Internal server error")
-        metrics.ACCEPT_SECONDS.record(time.perf_counter() - started_s, {"status": str(response.status_code)})
-        await response(scope, receive, send)
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        """The answer to one request.
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        try:
-            request = parse_notification(parse_json(await read_json_body(scope, receive)))
+        Raises:
+            Refusal: it is not accepted.
+            ClientGone: it ended early.
+        """
+        key = key_of(scope)
+        body = parse_json(await read_json_body(scope, receive, MAX_BODY_BYTES))
+        request = parse_notification(body)
+        if key is None:
             [event] = await self._acceptor.accept([request])
-        except Refusal as refusal:
-            metrics.REFUSED.add(1, {"reason": refusal.reason})
-            return refusal.response()
-        return _created(event)
+            return _response(_created(event), event.notification_id)
+
+        async def accept(record: KeyRecord) -> StoredAnswer:
+            [event] = await self._acceptor.accept_as([request], record.notification_ids, record.accepted_at_ms)
+            return StoredAnswer(201, _created(event))
+
+        record_id = record_id_of(scope, key, tenant=self._acceptor.tenant)
+        answered = await self._keyed.answer(record_id, fingerprint_of(body), count=1, accept=accept)
+        response = _response(answered.answer.body, _id_in(answered.answer.body))
+        if answered.replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        return response
 
 
-def _created(event: Event) -> Response:
+def _created(event: Event) -> bytes:
     # As CreatedAnswer describes it; written without the model, which would cost as much as all of the validation.
-    data = {
+    return orjson.dumps({"status": "success", "message": MESSAGE, "data": created(event)})
+
+
+def created(event: Event) -> dict[str, Any]:
+    """What is told of a notification that was accepted, as `answers.Created` describes it."""
+    return {
         "id": event.notification_id,
         "recipient": event.content.recipient,
         "channel": event.channel,
         "status": "queued",
         "createdAt": iso(event.occurred_at_ms),
     }
-    body = orjson.dumps({"status": "success", "message": MESSAGE, "data": data})
-    headers = {"location": f"{NOTIFICATIONS}/{event.notification_id}"}
-    return Response(body, 201, headers, media_type="application/json")
+
+
+def _response(body: bytes, notification_id: str) -> Response:
+    return Response(body, 201, {"location": f"{NOTIFICATIONS}/{notification_id}"}, media_type="application/json")
+
+
+def _id_in(body: bytes) -> str:
+    notification_id: str = orjson.loads(body)["data"]["id"]
+    return notification_id
