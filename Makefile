@@ -77,6 +77,9 @@ check-proto: setup
 		diff -u proto/src/$$file $(PROTO_OUT)/$$file || { echo "Generated code is out of date: run 'make proto' and commit."; exit 1; }; done
 	@rm -rf $(PROTO_OUT)
 
+images: ## build a container image of each service and of the command line
+	@deploy/docker/build.sh
+
 # Custom resources are checked against the definitions in this folder; without one the check says so.
 export WAVECOM_CRDS ?= ../shared/crds
 
