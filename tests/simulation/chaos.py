@@ -39,7 +39,7 @@ class Process:
     async def stop_if_dead(self) -> None:
         """A dead process waits for ever."""
         if not self.alive:
-            await asyncio.get_running_loop().create_future()
+            await self._chaos.for_ever()
 
 
 class Chaos:
@@ -48,3 +48,9 @@ class Chaos:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.failure_rate = 0.05
+        self._graves: list[asyncio.Future[None]] = []
+
+    async def for_ever(self) -> None:
+        """Wait for what never comes. Kept hold of: a task nobody refers to would be thrown away half-way."""
+        self._graves.append(asyncio.get_running_loop().create_future())
+        await self._graves[-1]

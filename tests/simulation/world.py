@@ -81,7 +81,7 @@ class SimulatedProvider:
         earlier.append(call)
         dice = self._chaos.random.random()
         if dice < 0.05:
-            await asyncio.get_running_loop().create_future()
+            await self._chaos.for_ever()
         await self._process.answer(lost=False)
         call.answered = True
         if dice < 0.35:
