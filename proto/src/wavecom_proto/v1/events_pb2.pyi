@@ -85,7 +85,9 @@ class Event(_message.Message):
     requested_at_ms: _builtins.int
     """When NotificationRequested was emitted: what every latency is measured from. Milliseconds since the epoch, UTC."""
     dedup_key: _builtins.str
-    """What the provider is given, so that a repeated call does nothing twice. Carried by NotificationDispatched."""
+    """What the provider is given, so that a repeated call does nothing twice. Carried by NotificationDispatched and
+    DeliveryStarted.
+    """
     @_builtins.property
     def content(self) -> Global___Content:
         """What is to be delivered. Carried by NotificationRequested and NotificationDispatched."""
@@ -228,19 +230,23 @@ class RetryScheduled(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_FIELD_NUMBER: _builtins.int
     DELAY_MS_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     next_attempt: _builtins.int
     delay_ms: _builtins.int
+    dedup_key: _builtins.str
+    """What the provider will be given in the next attempt: with it that attempt can be ordered again from this event."""
     def __init__(
         self,
         *,
         error: _builtins.str = ...,
         next_attempt: _builtins.int = ...,
         delay_ms: _builtins.int = ...,
+        dedup_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_ms", b"delay_ms", "error", b"error", "next_attempt", b"next_attempt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dedup_key", b"dedup_key", "delay_ms", b"delay_ms", "error", b"error", "next_attempt", b"next_attempt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,7 +260,7 @@ class Failed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     reason: _builtins.str
-    """"permanent", "exhausted", "unroutable", "outcome_unknown" or "dead_letter"."""
+    """"permanent", "exhausted", "unroutable", "outcome_unknown", "dead_letter" or "lost"."""
     def __init__(
         self,
         *,

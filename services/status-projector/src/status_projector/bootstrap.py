@@ -11,11 +11,14 @@ from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.sweeps import Sweeps
 
 from status_projector.projector import Projector
 from status_projector.query_server import QueryServer
+from status_projector.resending import Resender
 from status_projector.settings import ProjectorSettings, QuerySettings
 from status_projector.status_query import StatusQuery
+from status_projector.sweeper import Limits, Sweeper
 from status_projector.young_ids import YoungIds
 
 # A client waits for an answer, so a database that is away has to be told of soon.
@@ -23,13 +26,14 @@ _QUERY_TIMEOUT_S: Final = 3.0
 
 
 def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
-    """A consumer of all events, the database, and the publisher that dead-letters what the database refuses."""
+    """A consumer of all events, the database, the publisher that dead-letters what it refuses, and the sweeper."""
     url = settings.rabbitmq_url.get_secret_value()
     database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
     publisher = EventPublisher(url, name="status-projector", required_queues=[routing.retry_name(LOOK_AGAIN_MS)])
+    store, model = EventStore(database), LiveModel(database)
     projector = Projector(
-        EventStore(database),
-        LiveModel(database),
+        store,
+        model,
         max_events=settings.projector_max_events,
         linger_s=settings.projector_linger_ms / 1000,
     )
@@ -42,7 +46,20 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
     )
-    return [database, publisher, consumer]
+    sweeper = Sweeper(
+        url,
+        store,
+        model,
+        Sweeps(database),
+        Resender(publisher, delays_ms=settings.broker_delays_ms, max_events=settings.batch_max_events),
+        Limits(
+            after_s=settings.sweep_after_s,
+            interval_s=settings.sweep_interval_s,
+            most=settings.sweep_most,
+            most_waiting=settings.sweep_most_waiting,
+        ),
+    )
+    return [database, publisher, consumer, sweeper]
 
 
 def build_query(settings: QuerySettings) -> Sequence[Part]:

@@ -22,7 +22,7 @@ _HEADS: Final = {
     types.SENT: (2, 5, SENT),
 }
 # Reasons of a failure that needed no attempt.
-_NEVER_STARTED: Final = frozenset({types.UNROUTABLE, types.DEAD_LETTER})
+_NEVER_STARTED: Final = frozenset({types.UNROUTABLE, types.DEAD_LETTER, types.LOST})
 
 _Part = TypeVar("_Part", Head, LastAttempt, LastError, int)
 
@@ -40,6 +40,7 @@ def facts(event: Event) -> Facts | None:
     return Facts(
         head=Head(final, event.attempt, rank, status),
         updated_at_ms=event.occurred_at_ms,
+        due_at_ms=event.occurred_at_ms + event.retry_scheduled.delay_ms,
         last_attempt=_last_attempt(event),
         last_error=_last_error(event, final),
         sent_at_ms=event.occurred_at_ms if status == SENT else None,
@@ -53,6 +54,7 @@ def join(one: Facts, other: Facts) -> Facts:
     return Facts(
         head=max(one.head, other.head),
         updated_at_ms=max(one.updated_at_ms, other.updated_at_ms),
+        due_at_ms=_greater(one.due_at_ms, other.due_at_ms),
         last_attempt=_greater(one.last_attempt, other.last_attempt),
         last_error=_greater(one.last_error, other.last_error),
         sent_at_ms=_smaller(one.sent_at_ms, other.sent_at_ms),

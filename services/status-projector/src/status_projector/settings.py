@@ -11,6 +11,13 @@ class ProjectorSettings(Settings):
     prefetch: int = Field(200, ge=1, le=2000)
     projector_max_events: int = Field(1000, ge=1, le=10_000)
     projector_linger_ms: float = Field(5.0, ge=0, le=1000)
+    # A notification that stands still so long after its next step was due is sent again out of the event store.
+    sweep_after_s: float = Field(300.0, gt=0)
+    sweep_interval_s: float = Field(60.0, gt=0)
+    # So many notifications at a time, by each copy of the process.
+    sweep_most: int = Field(500, ge=1, le=10_000)
+    # Nothing is sent to a queue in which more messages wait than this: what seems stuck may be among them.
+    sweep_most_waiting: int = Field(100, ge=0)
 
 
 class QuerySettings(Settings):

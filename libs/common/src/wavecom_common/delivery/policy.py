@@ -72,8 +72,10 @@ def _retry(dispatched: Event, error: str, at_ms: int, delay_ms: int, *, dedup_ke
     attempt = dispatched.attempt
     if attempt >= (dispatched.content.max_attempts or DEFAULT_MAX_ATTEMPTS):
         return _end(dispatched, error, types.EXHAUSTED, at_ms)
-    scheduled = types.retry_scheduled(dispatched, error=error, delay_ms=delay_ms, now_ms=at_ms)
     again = types.dispatched(dispatched, attempt=attempt + 1, now_ms=at_ms + delay_ms, dedup_key=dedup_key)
+    scheduled = types.retry_scheduled(
+        dispatched, error=error, delay_ms=delay_ms, now_ms=at_ms, dedup_key=again.dedup_key
+    )
     return Consequences([scheduled], [again], delay_ms)
 
 

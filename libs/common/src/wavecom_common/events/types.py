@@ -26,6 +26,7 @@ EXHAUSTED: Final = "exhausted"
 UNROUTABLE: Final = "unroutable"
 UNKNOWN: Final = "outcome_unknown"
 DEAD_LETTER: Final = "dead_letter"
+LOST: Final = "lost"
 
 
 def event_id(notification_id: str, attempt: int, event_type: str) -> str:
@@ -75,6 +76,7 @@ def dispatched(cause: Event, *, attempt: int, now_ms: int, dedup_key: str = "") 
 def started(cause: Event, *, provider: str, now_ms: int) -> Event:
     """The attempt's provider call is about to be made."""
     event = _following(cause, STARTED, cause.attempt, now_ms)
+    event.dedup_key = cause.dedup_key
     event.started.CopyFrom(Started(provider=provider))
     return event
 
@@ -86,10 +88,12 @@ def sent(cause: Event, *, provider: str, provider_message_id: str, now_ms: int) 
     return event
 
 
-def retry_scheduled(cause: Event, *, error: str, delay_ms: int, now_ms: int) -> Event:
-    """The attempt failed for now; the next one follows after `delay_ms`."""
+def retry_scheduled(cause: Event, *, error: str, delay_ms: int, now_ms: int, dedup_key: str = "") -> Event:
+    """The attempt failed for now; the next one follows after `delay_ms`, with this dedup key (see `dispatched`)."""
     event = _following(cause, RETRY_SCHEDULED, cause.attempt, now_ms)
-    event.retry_scheduled.CopyFrom(RetryScheduled(error=error, next_attempt=cause.attempt + 1, delay_ms=delay_ms))
+    event.retry_scheduled.CopyFrom(
+        RetryScheduled(error=error, next_attempt=cause.attempt + 1, delay_ms=delay_ms, dedup_key=dedup_key)
+    )
     return event
 
 

@@ -61,6 +61,8 @@ class Facts:
 
     head: Head
     updated_at_ms: int
+    # The latest time for which something is to be expected: now, or when the wait before a retry is over. The greatest.
+    due_at_ms: int | None = None
     last_attempt: LastAttempt | None = None
     last_error: LastError | None = None
     sent_at_ms: int | None = None

@@ -22,6 +22,8 @@ def update(facts: Facts) -> Document:
     """
     most: Document = {"head": facts.head._asdict(), "updatedAt": DatetimeMS(facts.updated_at_ms)}
     least: Document = {}
+    if facts.due_at_ms is not None:
+        most["dueAt"] = DatetimeMS(facts.due_at_ms)
     if facts.last_attempt is not None:
         number, told, at_ms = facts.last_attempt
         most["lastAttempt"] = {"number": number, "told": told, "at": DatetimeMS(at_ms)}
@@ -56,6 +58,7 @@ def from_document(found: Document) -> Facts:
     return Facts(
         head=Head(**found["head"]),
         updated_at_ms=int(found["updatedAt"]),
+        due_at_ms=_ms(found.get("dueAt")),
         last_attempt=LastAttempt(last_attempt["number"], last_attempt["told"], int(last_attempt["at"]))
         if last_attempt
         else None,

@@ -16,6 +16,8 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
     names.NOTIFICATIONS: [
         IndexModel([("head.status", ASCENDING), ("createdAt", DESCENDING)]),
         IndexModel([("recipient", ASCENDING)]),
+        # What has no end yet, the longest overdue first: for the sweeper.
+        IndexModel([("dueAt", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"head.final": 0}),
         IndexModel([("channel", ASCENDING), ("head.status", ASCENDING)]),
         *(
             IndexModel([*narrowed, ("createdAt", DESCENDING), ("_id", DESCENDING)])
@@ -25,6 +27,7 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
             )
         ),
     ],
+    names.SWEEPS: [IndexModel([("until", ASCENDING)], expireAfterSeconds=24 * 3600)],
     names.DELIVERIES: [IndexModel([("claimedAt", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
     # Each record says when it ends.
     names.IDEMPOTENCY_KEYS: [IndexModel([("expiresAt", ASCENDING)], expireAfterSeconds=0)],

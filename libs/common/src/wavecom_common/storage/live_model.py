@@ -1,14 +1,14 @@
 """The read model wherever it is now: writing to it and reading from it by the pointer, also while that changes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.pointer import Pointer, Pointers
-from wavecom_common.storage.read_model import Filters, ReadModel
+from wavecom_common.storage.read_model import Filters, Overdue, ReadModel
 
 # Readers follow a change of the pointer within this time.
 CACHE_S: Final = 1.0
@@ -50,6 +50,24 @@ class LiveModel:
     async def count(self, filters: Filters) -> int:
         """See `ReadModel.count`."""
         return await self._ask(lambda model: model.count(filters))
+
+    async def overdue(
+        self,
+        before_ms: int,
+        *,
+        requests: bool,
+        deliveries: Collection[tuple[str, str]],
+        after: Overdue | None = None,
+        limit: int,
+    ) -> Sequence[Overdue]:
+        """See `ReadModel.overdue`."""
+        return await self._ask(
+            lambda model: model.overdue(before_ms, requests=requests, deliveries=deliveries, after=after, limit=limit)
+        )
+
+    async def longest_overdue(self, before_ms: int) -> Overdue | None:
+        """See `ReadModel.longest_overdue`."""
+        return await self._ask(lambda model: model.longest_overdue(before_ms))
 
     async def _ask(self, ask: Callable[[ReadModel], Awaitable[Answer]]) -> Answer:
         loop = asyncio.get_running_loop()

@@ -9,3 +9,4 @@ READ_MODELS: Final = (NOTIFICATIONS, "notifications_2")
 POINTER: Final = "read_model"
 DELIVERIES: Final = "deliveries"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+SWEEPS: Final = "sweeps"

@@ -1,6 +1,6 @@
 """The status of every notification, as the events told so far say it is."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,13 +8,29 @@ from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import driver, facts_document, names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import ASCENDING, DESCENDING, BulkWriteError, Document, ObjectId, UpdateOne
+from wavecom_common.storage.driver import (
+    ASCENDING,
+    DESCENDING,
+    BulkWriteError,
+    DatetimeMS,
+    Document,
+    ObjectId,
+    UpdateOne,
+)
 from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
 from wavecom_common.storage.facts import STATUSES, Facts
 
 # Newest first; the id settles which of one millisecond is first.
 _NEWEST_FIRST: Final = [("createdAt", DESCENDING), ("_id", DESCENDING)]
 _MERGE_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A notification that should have gone on by then."""
+
+    notification_id: str
+    due_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,52 @@ class ReadModel:
         """How many notifications a listing has in all."""
         with database_errors():
             return await self._collection.count_documents(filters.query())
+
+    async def overdue(
+        self,
+        before_ms: int,
+        *,
+        requests: bool,
+        deliveries: Collection[tuple[str, str]],
+        after: Overdue | None = None,
+        limit: int,
+    ) -> Sequence[Overdue]:
+        """Notifications without an end whose next step was due before then, the longest overdue first.
+
+        Args:
+            before_ms: milliseconds since the epoch.
+            requests: whether those are wanted of which no more than the request is known.
+            deliveries: of the others, those of these channels and priorities; none without a known request.
+            after: the last one of an earlier answer.
+            limit: at most so many.
+        """
+        wanted: list[Document] = [{"head.attempt": 0}] if requests else []
+        wanted += [
+            {"channel": channel, "priority": priority, "head.attempt": {"$gt": 0}} for channel, priority in deliveries
+        ]
+        if not wanted:
+            return []
+        return await self._overdue(before_ms, {"$or": wanted}, after, limit)
+
+    async def longest_overdue(self, before_ms: int) -> Overdue | None:
+        """The first of all notifications without an end whose next step was due before then."""
+        found = await self._overdue(before_ms, {}, None, 1)
+        return found[0] if found else None
+
+    async def _overdue(self, before_ms: int, wanted: Document, after: Overdue | None, limit: int) -> Sequence[Overdue]:
+        # `head.final` is what the index is partial by.
+        query: Document = {"head.final": 0, "dueAt": {"$lt": DatetimeMS(before_ms)}, "$and": [wanted]}
+        if after is not None:
+            due_at = DatetimeMS(after.due_at_ms)
+            query["dueAt"]["$gte"] = due_at
+            query["$and"].append(
+                {"$or": [{"dueAt": {"$gt": due_at}}, {"_id": {"$gt": ObjectId(after.notification_id)}}]}
+            )
+        with database_errors():
+            found = await self._collection.find(
+                query, {"dueAt": 1}, sort=[("dueAt", ASCENDING), ("_id", ASCENDING)], limit=limit
+            ).to_list(limit)
+        return [Overdue(str(one["_id"]), int(one["dueAt"])) for one in found]
 
     async def stream(self, *, after: str | None = None, page: int = 1000) -> AsyncIterator[tuple[str, Facts]]:
         """Everything stored with an id above `after`, by id, incomplete documents included."""

@@ -69,6 +69,16 @@ PROJECTOR_LAG_SECONDS = _meter.create_histogram(
     description="From an event's occurrence to its place in the read model",
     explicit_bucket_boundaries_advisory=_SECONDS,
 )
+# sweeper, by: kind
+SWEPT = _meter.create_counter(
+    "wavecom.sweeper.swept", description="Notifications that stood still and were sent again out of the event store"
+)
+# sweeper
+OLDEST_STUCK_SECONDS = _meter.create_gauge(
+    "wavecom.notifications.oldest_stuck",
+    unit="s",
+    description="How long ago the next step of the longest stuck notification was due; 0 when none is stuck",
+)
 
 
 def setup(service: str) -> MeterProvider:

@@ -1,0 +1,188 @@
+"""Finds notifications that stand still and sends again what they wait for, out of the event store.
+
+It should never find any. What it finds was lost on the way in spite of everything, so it warns and counts.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import Unavailable, Unroutable
+from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.read_model import Overdue
+from wavecom_common.storage.sweeps import Sweeps
+from wavecom_common.telemetry import metrics
+from wavecom_common.telemetry.logs import get_logger
+
+from status_projector import projection, recovery
+from status_projector.recovery import Order
+from status_projector.resending import Resender, depths
+
+# The model was behind the store and was brought up to it.
+REPAIRED: Final = "repaired"
+_SENDER_QUEUES: Final = {
+    routing.sender_queue(channel, priority): (channel, priority) for channel in CHANNELS for priority in PRIORITIES
+}
+_WORK_QUEUES: Final = (routing.DISPATCHER_QUEUE, *_SENDER_QUEUES)
+_PAGE: Final = 500
+# Looked at in one sweep: more than can be on hand at any time, so that no one is passed over for ever.
+_MOST_LOOKED_AT: Final = 10_000
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How patient the sweeper is, and how much it does at once."""
+
+    # A notification is stuck when its next step was due so long ago.
+    after_s: float
+    interval_s: float
+    # Notifications sent again in one sweep.
+    most: int
+    # A queue with more messages than this has a backlog: what is missing may well be in it, and is left alone.
+    most_waiting: int
+
+
+class Sweeper:
+    """Looks through the read model now and then; a part of the projector's process.
+
+    Copies share the work: each stuck notification is one copy's for `after_s`, then, if it still stands still, once
+    more for twice that time, and so on. It acts only on what it has found stuck twice, an interval apart, and on
+    nothing while the projector's own queue has a backlog: what the model says may be old then.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        store: EventStore,
+        model: LiveModel,
+        sweeps: Sweeps,
+        resender: Resender,
+        limits: Limits,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._url = url
+        self._store = store
+        self._model = model
+        self._sweeps = sweeps
+        self._resender = resender
+        self._limits = limits
+        self._clock = clock
+        self._seen: frozenset[str] = frozenset()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to sweep, first after one interval."""
+        self._task = spawn_vital(self._sweep_until_stopped(), "sweeper")
+
+    def ready(self) -> str | None:
+        """Always None: that it can't sweep now stops nobody."""
+        return None
+
+    async def drain(self) -> None:
+        """Finish the sweep that was begun."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def close(self) -> None:
+        """End it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self) -> Mapping[str, int]:
+        """Look through the model once; how many notifications were sent again, by kind.
+
+        Raises:
+            Unavailable: database or broker can't be reached.
+            Unroutable: a queue is not there.
+        """
+        now_ms = self._clock.now_ms()
+        before_ms = now_ms - round(self._limits.after_s * 1000)
+        longest = await self._model.longest_overdue(before_ms)
+        metrics.OLDEST_STUCK_SECONDS.set((now_ms - longest.due_at_ms) / 1000 if longest else 0)
+        free = await self._free_queues() if longest else []
+        if not free:
+            self._seen = frozenset()
+            return {}
+        taken = await self._take(before_ms, free)
+        swept = await self._send_again(taken) if taken else {}
+        if swept and longest:
+            age_s = (now_ms - longest.due_at_ms) // 1000
+            _log.warning("swept", **swept, oldest=longest.notification_id, oldest_overdue_s=age_s)
+        return swept
+
+    async def _sweep_until_stopped(self) -> None:
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.interval_s):
+                    await self._stop.wait()
+                    return
+            try:
+                await self.sweep()
+            except (Unavailable, Unroutable) as error:
+                _log.warning("sweep_failed", error=str(error))
+
+    async def _free_queues(self) -> Collection[str]:
+        """Queues without a backlog; none while the projector has one."""
+        waiting = await depths(self._url, [routing.PROJECTOR_QUEUE, *_WORK_QUEUES])
+        free = {name for name, depth in waiting.items() if depth is not None and depth <= self._limits.most_waiting}
+        return free & {*_WORK_QUEUES} if routing.PROJECTOR_QUEUE in free else set()
+
+    async def _take(self, before_ms: int, free: Collection[str]) -> set[str]:
+        """Stuck notifications that are ours to send again now."""
+        taken, seen = set[str](), set[str]()
+        last: Overdue | None = None
+        while len(taken) < self._limits.most and len(seen) < _MOST_LOOKED_AT:
+            page = await self._model.overdue(
+                before_ms,
+                requests=routing.DISPATCHER_QUEUE in free,
+                deliveries=[kind for queue, kind in _SENDER_QUEUES.items() if queue in free],
+                after=last,
+                limit=_PAGE,
+            )
+            if not page:
+                break
+            last = page[-1]
+            ids = [one.notification_id for one in page]
+            seen.update(ids)
+            taken |= await self._sweeps.claim(
+                [one for one in ids if one in self._seen],
+                now_ms=self._clock.now_ms(),
+                wait_ms=round(self._limits.after_s * 1000),
+                most=self._limits.most - len(taken),
+            )
+        self._seen = frozenset(seen)
+        return taken
+
+    async def _send_again(self, notification_ids: Collection[str]) -> Mapping[str, int]:
+        now_ms = self._clock.now_ms()
+        orders: list[Order] = []
+        repaired: dict[str, Facts] = {}
+        for events in (await self._store.histories_of(notification_ids)).values():
+            order = recovery.missing(events, now_ms)
+            if order is not None:
+                orders.append(order)
+            else:
+                repaired |= projection.fold(events)
+        await self._resender.send(orders, now_ms)
+        await self._model.merge(repaired)
+        swept = Counter(order.kind for order in orders)
+        if repaired:
+            swept[REPAIRED] = len(repaired)
+        for kind, count in swept.items():
+            metrics.SWEPT.add(count, {"kind": kind})
+        return swept
