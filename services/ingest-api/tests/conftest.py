@@ -8,6 +8,7 @@ import httpx
 import pytest
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
+from ingest_api.backlog import Backlog, Thresholds
 from ingest_api.idempotency import IdempotentRequests
 from ingest_api.status_client import StatusClient
 from starlette.types import ASGIApp
@@ -154,11 +155,17 @@ def keys() -> MemoryKeys:
 
 
 @pytest.fixture
-def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, clock: StandingClock):
+def backlog() -> Backlog:
+    """As large as a look at the queues says; every message holds one event."""
+    return Backlog(Thresholds(5_000, 20_000, 50_000), lambda: (0, 0))
+
+
+@pytest.fixture
+def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, backlog: Backlog, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
     def make(*, traced: bool = False, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
-        acceptor = Acceptor(pipeline, clock, tenant="default", default_max_attempts=3, timeout_s=1)
+        acceptor = Acceptor(pipeline, backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1)
         keyed = IdempotentRequests(keys, clock)
         return create_app(acceptor, keyed, pipeline, clock, cors_origins=cors_origins, traced=traced)
 

@@ -95,7 +95,7 @@ async def test_every_notification_has_an_id_of_its_own(client, pipeline):
     assert len({event.notification_id for event in pipeline.events}) == 50
 
 
-async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, make_client):
+async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, backlog, make_client):
     confirmed = asyncio.Event()
     reached = asyncio.Event()
 
@@ -104,7 +104,7 @@ async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, ma
             reached.set()
             await confirmed.wait()
 
-    acceptor = Acceptor(SlowSink(), clock, tenant="default", default_max_attempts=3, timeout_s=1)
+    acceptor = Acceptor(SlowSink(), backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1)
     keyed = IdempotentRequests(keys, clock)
     app = create_app(acceptor, keyed, None, clock, cors_origins=["*"], traced=False)
     async with make_client(app) as client:

@@ -218,11 +218,11 @@ async def test_concurrent_requests_of_a_key_that_fails_all_hear_of_it_and_can_be
 
 
 async def test_two_processes_that_have_one_key_at_once_publish_the_same_notification(
-    pipeline, keys, clock, make_client, gate
+    pipeline, keys, backlog, clock, make_client, gate
 ):
     apps = [
         create_app(
-            Acceptor(pipeline, clock, tenant="default", default_max_attempts=3, timeout_s=1),
+            Acceptor(pipeline, backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1),
             IdempotentRequests(keys, clock),
             pipeline,
             clock,

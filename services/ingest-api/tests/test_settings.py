@@ -28,6 +28,9 @@ def test_origins_are_separated_by_commas(monkeypatch):
         ("MAX_ATTEMPTS", "0"),
         ("ACCEPT_TIMEOUT_S", "0"),
         ("TENANT", "a b"),
+        ("IDEMPOTENCY_KEY_HOURS", "0"),
+        ("BACKLOG_CRITICAL", "4999"),
+        ("BACKLOG_EMERGENCY", "19999"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, name, value):

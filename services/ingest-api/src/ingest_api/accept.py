@@ -11,6 +11,7 @@ from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.telemetry import metrics, spans
 from wavecom_proto.v1.events_pb2 import Content, Event
 
+from ingest_api.backlog import Backlog
 from ingest_api.channels import NotificationRequest
 from ingest_api.errors import RETRY_LATER_S, RETRY_SOON_S, Refusal
 
@@ -34,9 +35,17 @@ class Acceptor:
     """Accepts notifications of one tenant."""
 
     def __init__(
-        self, sink: EventSink, clock: Clock, *, tenant: str, default_max_attempts: int, timeout_s: float
+        self,
+        sink: EventSink,
+        backlog: Backlog,
+        clock: Clock,
+        *,
+        tenant: str,
+        default_max_attempts: int,
+        timeout_s: float,
     ) -> None:
         self._sink = sink
+        self._backlog = backlog
         self._clock = clock
         self.tenant = tenant
         self._default_max_attempts = default_max_attempts
@@ -46,7 +55,8 @@ class Acceptor:
         """The requests' events, in order, once all of them are confirmed.
 
         Raises:
-            Refusal: 503; some of the events may have been taken, under ids the client never sees.
+            Refusal: 503. Too much is waiting, of which the least urgent request decides; or they were not confirmed:
+                some of the events may have been taken, under ids the client never sees.
         """
         now_ms = self._clock.now_ms()
         return await self.accept_as(requests, [new_notification_id(now_ms) for _ in requests], now_ms)
@@ -57,12 +67,13 @@ class Acceptor:
         """The same under ids and a time that are given; once more for the same ones changes nothing.
 
         Raises:
-            Refusal: 503; some of the events may have been taken.
+            Refusal: 503, as `accept`.
         """
         events = [
             self._event(request, notification_id, now_ms)
             for request, notification_id in zip(requests, notification_ids, strict=True)
         ]
+        self._backlog.check({event.priority for event in events})
         try:
             await self._sink.publish(events, timeout_s=self._timeout_s)
         except WavecomError as error:

@@ -7,6 +7,7 @@ from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
 from wavecom_common.hosting.http import HttpServer
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.idempotency import IdempotencyKeys
@@ -14,6 +15,7 @@ from wavecom_common.telemetry import tracing
 
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
+from ingest_api.backlog import QUEUES, Backlog, Thresholds
 from ingest_api.idempotency import IdempotentRequests
 from ingest_api.readiness import NotNeededToBeReady
 from ingest_api.settings import IngestSettings
@@ -45,8 +47,16 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         keep_ms=round(settings.idempotency_key_hours * 3_600_000),
         timeout_s=settings.accept_timeout_s,
     )
+    backlog = Backlog(
+        Thresholds(settings.backlog_warning, settings.backlog_critical, settings.backlog_emergency),
+        lambda: (publisher.messages_published, publisher.events_published),
+    )
+    depths = QueueDepths(
+        settings.rabbitmq_url.get_secret_value(), name="ingest-api", queues=QUEUES, on_look=backlog.look
+    )
     acceptor = Acceptor(
         publisher,
+        backlog,
         SYSTEM_CLOCK,
         tenant=settings.tenant,
         default_max_attempts=settings.max_attempts,
@@ -61,4 +71,4 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         traced=traced,
     )
     server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port)
-    return [publisher, NotNeededToBeReady(database), status_client, server]
+    return [publisher, depths, NotNeededToBeReady(database), status_client, server]

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from ingest_api.answers import CreatedAnswer
+from ingest_api.backlog import REFUSED_FROM
 from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.channels import NOTIFICATION_REQUEST
 from ingest_api.errors import ErrorAnswer
@@ -46,6 +47,13 @@ _REPLAYED: Final = {
         "schema": {"type": "string", "enum": ["true"]},
     }
 }
+
+
+_UNAVAILABLE: Final = (
+    "It could not be accepted now; try again after the time given. When too many notifications wait, priority `low` is "
+    f"refused first: from a threshold of the operator's on; `medium` from {REFUSED_FROM['medium']} times of it, `high` "
+    f"from {REFUSED_FROM['high']} times."
+)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -103,7 +111,7 @@ def _post() -> tuple[dict[str, Any], dict[str, Any]]:
             "400": _response("The request is wrong; the message names the field and what would be right.", error),
             "422": _response(f"The {HEADER} was used before with another body.", error),
             "413": _response(f"The body is larger than {MAX_BODY_BYTES:,} bytes.", error),
-            "503": _response("It could not be accepted now; try again after the time given.", error, retry_after),
+            "503": _response(_UNAVAILABLE, error, retry_after),
         },
     }
     return operation, definitions["$defs"]

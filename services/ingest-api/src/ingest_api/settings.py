@@ -1,6 +1,6 @@
 """The settings of ingest-api, beside those every process has."""
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from wavecom_common.hosting.settings import Settings
 
 from ingest_api.channels.common import MAX_ATTEMPTS
@@ -22,6 +22,19 @@ class IngestSettings(Settings):
     accept_timeout_s: float = Field(5.0, gt=0)
     # How long a repeated Idempotency-Key is answered with the first answer.
     idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
+    # In notifications that wait: the first two are told in the log and the metrics, from the third on the least urgent
+    # requests are refused; see `backlog`.
+    backlog_warning: int = Field(5_000, ge=1)
+    backlog_critical: int = Field(20_000, ge=1)
+    backlog_emergency: int = Field(50_000, ge=1)
+
+    @field_validator("backlog_critical", "backlog_emergency")
+    @classmethod
+    def _ascend(cls, value: int, info: ValidationInfo) -> int:
+        below = "backlog_warning" if info.field_name == "backlog_critical" else "backlog_critical"
+        if value < info.data.get(below, value):
+            raise ValueError(f"must be at least {below}")
+        return value
 
     @property
     def cors_origin_list(self) -> list[str]:

@@ -63,6 +63,9 @@ class EventPublisher:
         self._missing: list[str] = []
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Handed to the broker since the start, confirmed or not.
+        self.messages_published = 0
+        self.events_published = 0
 
     async def start(self) -> None:
         """Begin to connect; `ready()` tells when it is done."""
@@ -184,6 +187,8 @@ class EventPublisher:
         if self._missing:
             raise Unroutable(f"queue {self._missing[0]} is missing")
         metrics.BATCH_SIZE.record(len(events), {"what": "publish"})
+        self.messages_published += 1
+        self.events_published += len(events)
         await self.publish_message(exchange, key, self.message(events))
 
     async def _send(self, exchange: str, key: str, message: Message) -> None:

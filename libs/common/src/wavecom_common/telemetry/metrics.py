@@ -26,6 +26,14 @@ ACCEPT_SECONDS = _meter.create_histogram(
     description="From the start of a POST to its answer",
     explicit_bucket_boundaries_advisory=_SECONDS,
 )
+# ingest-api
+BACKLOG = _meter.create_gauge(
+    "wavecom.backlog", description="Notifications waiting in the work queues, estimated from the queues' messages"
+)
+# ingest-api
+BACKLOG_LEVEL = _meter.create_gauge(
+    "wavecom.backlog.level", description="0 normal, 1 warning, 2 critical, 3 emergency: requests are refused"
+)
 # senders, by: channel, priority
 SENT = _meter.create_counter("wavecom.notifications.sent", description="Notifications sent")
 # senders and dispatcher, by: channel, priority, reason
