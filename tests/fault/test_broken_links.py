@@ -169,3 +169,32 @@ async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(broker: 
         event = a_request()
         await publisher.publish([event], timeout_s=20)
         await eventually(lambda: event.event_id in seen.counts)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00\x00\x00\x00\x05hello\xce", b"HTTP/1.1 400\r\n\r\n"]
+)
+async def test_a_broker_that_hangs_up_during_the_handshake_is_unavailable(answer: bytes) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable):
+            async with connected(f"amqp://guest:guest@127.0.0.1:{port}/", "test"):
+                pass
+
+
+async def test_a_link_that_is_cut_during_the_handshake_is_opened_again(broker: str) -> None:
+    async with proxied(broker) as (proxy, url), publishing(url) as publisher:
+        cuts = 0
+
+        def cut() -> bool:
+            nonlocal cuts
+            cuts += min(proxy.cut(), 1)
+            return cuts == 15
+
+        await eventually(cut, timeout_s=60, what="15 cuts")
+        await eventually(lambda: publisher.ready() is None, timeout_s=30)

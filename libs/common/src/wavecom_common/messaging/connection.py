@@ -1,7 +1,7 @@
 """One connection to the broker that is opened again whenever it is lost.
 
 aio-pika's robust connection restores each object it has seen; we open a fresh session instead, because a session that
-is built in one place can't be restored half. Its errors, of five families, become one: `Unavailable`.
+is built in one place can't be restored half. Its errors, of many families, become one: `Unavailable`.
 """
 
 import asyncio
@@ -23,6 +23,10 @@ HEARTBEAT_S: Final = 10
 # A session that lived this long ended a healthy time: the next wait starts small again.
 _HEALTHY_AFTER_S: Final = 10.0
 
+# What the client library raises when the link fails: of its own, of asyncio, and, when the broker hangs up during the
+# handshake, that its iterator of frames has ended.
+_LIBRARY_ERRORS: Final = (AMQPError, RuntimeError, TimeoutError, OSError, EOFError, StopAsyncIteration)
+
 _log = get_logger()
 
 
@@ -39,7 +43,7 @@ def broker_errors() -> Iterator[None]:
         if task is not None and task.cancelling():
             raise
         raise Unavailable("the broker's link was given up") from error
-    except (AMQPError, ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+    except _LIBRARY_ERRORS as error:
         raise Unavailable(f"the broker cannot be reached: {type(error).__name__}") from error
 
 
