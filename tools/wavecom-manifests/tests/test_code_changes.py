@@ -42,9 +42,9 @@ def test_a_renamed_exchange_is_found(prod: Manifests, monkeypatch: pytest.Monkey
 
 
 def test_a_queue_more_to_look_for_is_found(prod: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
-    asks_for = [*PROCESSES["status-projector"].asks_for, routing.DISPATCHER_QUEUE]
-    _changed(monkeypatch, "status-projector", replace(PROCESSES["status-projector"], asks_for=asks_for))
-    assert "Permission status-projector: write: lacks ['dispatcher.requested']" in _findings(prod)
+    asks_for = [*PROCESSES["sms-sender"].asks_for, routing.DISPATCHER_QUEUE]
+    _changed(monkeypatch, "sms-sender", replace(PROCESSES["sms-sender"], asks_for=asks_for))
+    assert "Permission sms-sender: write: lacks ['dispatcher.requested']" in _findings(prod)
 
 
 def test_a_renamed_setting_is_found(prod: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,11 @@ def _role(manifests: Manifests, name: str) -> Json:
     return next(role for role in roles if role["role"] == name)
 
 
+def _user(manifests: Manifests, name: str) -> Json:
+    users = _body(manifests, "MongoDBCommunity", "mongodb")["spec"]["users"]
+    return next(user for user in users if user["name"] == name)
+
+
 def _rule(manifests: Manifests) -> Json:
     return _body(manifests, "PrometheusRule", "wavecom")["spec"]["groups"][0]["rules"][0]
 
@@ -180,9 +185,7 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         "user status-projector may",
     ),
     "may do anything": (
-        lambda m: _body(m, "MongoDBCommunity", "mongodb")["spec"]["users"][0]["roles"].append(
-            {"name": "root", "db": "admin"}
-        ),
+        lambda m: _user(m, "status-projector")["roles"].append({"name": "root", "db": "admin"}),
         "user status-projector may {'*': ['root']}",
     ),
     # flows

@@ -20,6 +20,9 @@ from wavecom_common.hosting.sender import SenderSettings
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.storage import names
 
+_READ: Final = frozenset({"find"})
+_APPEND: Final = frozenset({"find", "insert"})
+_WRITE: Final = frozenset({"find", "insert", "update"})
 _LOOK_AGAIN: Final = routing.retry_name(LOOK_AGAIN_MS)
 _ALL_SENDER_QUEUES: Final = tuple(
     routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES
@@ -59,7 +62,7 @@ def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         uses_every_delay=True,
-        collections={names.DELIVERIES: frozenset({"find", "insert", "update"})},
+        collections={names.DELIVERIES: _WRITE},
     )
 
 
@@ -67,8 +70,10 @@ def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
 PROCESSES: Final[Mapping[str, Process]] = {
     "ingest-api": Process(
         settings=IngestSettings,
-        asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE],
+        # All of them, to know how much waits.
+        asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE],
+        collections={names.IDEMPOTENCY_KEYS: _WRITE},
     ),
     "dispatcher": Process(
         settings=DispatcherSettings,
@@ -82,16 +87,21 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "status-projector": Process(
         settings=ProjectorSettings,
         reads=[routing.PROJECTOR_QUEUE],
-        asks_for=[_LOOK_AGAIN],
-        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
+        # The sweeper looks whether a queue has a backlog, and sends into those that have none what stands still.
+        asks_for=[routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES],
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        uses_every_delay=True,
         collections={
-            names.EVENTS: frozenset({"find", "insert"}),
-            names.NOTIFICATIONS: frozenset({"find", "insert", "update"}),
+            names.EVENTS: _APPEND,
+            names.SWEEPS: _WRITE,
+            names.POINTER: _READ,
+            # Whichever of them is the read model now: a rebuild moves it while this runs.
+            **dict.fromkeys(names.READ_MODELS, _WRITE),
         },
     ),
     "status-query": Process(
         settings=QuerySettings,
-        collections={names.EVENTS: frozenset({"find"}), names.NOTIFICATIONS: frozenset({"find"})},
+        collections={names.EVENTS: _READ, names.POINTER: _READ, **dict.fromkeys(names.READ_MODELS, _READ)},
     ),
 }
 

@@ -1,0 +1,85 @@
+"""What is said of the processes is what their wiring says."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import dispatcher.bootstrap
+import email_sender.__main__
+import ingest_api.bootstrap
+import pytest
+import status_projector.bootstrap
+from dispatcher.settings import DispatcherSettings
+from ingest_api.settings import IngestSettings
+from push_sender.settings import PushSenderSettings
+from sms_sender.settings import SmsSenderSettings
+from status_projector.settings import ProjectorSettings, QuerySettings
+from wavecom_common.delivery.simulated import SimulatedProvider
+from wavecom_common.events import routing
+from wavecom_common.events.channels import Channel
+from wavecom_common.hosting.part import Part
+from wavecom_common.hosting.sender import SenderSettings, sender_parts
+from wavecom_common.hosting.settings import Settings
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.depths import QueueDepths
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage import names
+from wavecom_manifests.processes import PROCESSES
+from wavecom_stack.services import SERVICES
+
+
+def _sender(channel: Channel, settings: SenderSettings) -> Sequence[Part]:
+    return sender_parts(channel, settings, SimulatedProvider(settings.simulation))
+
+
+BUILDERS: dict[str, Callable[[], Sequence[Part]]] = {
+    "ingest-api": lambda: ingest_api.bootstrap.build(IngestSettings()),
+    "dispatcher": lambda: dispatcher.bootstrap.build(DispatcherSettings()),
+    "email-sender": lambda: _sender("email", email_sender.__main__.EmailSenderSettings()),
+    "sms-sender": lambda: _sender("sms", SmsSenderSettings()),
+    "push-sender": lambda: _sender("push", PushSenderSettings()),
+    "status-projector": lambda: status_projector.bootstrap.build_projector(ProjectorSettings()),
+    "status-query": lambda: status_projector.bootstrap.build_query(QuerySettings()),
+}
+
+
+def _of(parts: Sequence[Part], kind: type[Any]) -> Iterator[Any]:
+    return (part for part in parts if isinstance(part, kind))
+
+
+def test_every_process_of_the_system_is_known() -> None:
+    assert set(PROCESSES) == {service.name for service in SERVICES}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+async def test_a_process_reads_and_asks_for_what_is_said_of_it(name: str) -> None:
+    process, parts = PROCESSES[name], BUILDERS[name]()
+    reads = {queue for consumer in _of(parts, Consumer) for queue in consumer._queues}
+    required = {queue for publisher in _of(parts, EventPublisher) for queue in publisher._required_queues}
+    watched = {queue for depths in _of(parts, QueueDepths) for queue in depths._queues}
+    said = set(process.asks_for)
+    if process.uses_every_delay:
+        said |= {routing.retry_name(delay_ms) for delay_ms in Settings().broker_delays_ms}
+    for part in reversed(parts):
+        await part.close()
+    assert reads == set(process.reads)
+    assert (required | watched) - reads <= said
+    assert process.uses_broker == any(True for _ in _of(parts, EventPublisher))
+
+
+def test_every_name_said_of_a_process_is_one_of_the_topology() -> None:
+    planned = topology.plan(Settings().broker_delays_ms)
+    known = {*planned.exchanges, *(queue.name for queue in planned.queues)}
+    for process in PROCESSES.values():
+        assert {*process.reads, *process.asks_for, *process.publishes_to} <= known
+
+
+def test_every_collection_has_a_process_that_writes_to_it() -> None:
+    every = {names.EVENTS, *names.READ_MODELS, names.DELIVERIES, names.IDEMPOTENCY_KEYS, names.SWEEPS}
+    written = {
+        collection
+        for process in PROCESSES.values()
+        for collection, actions in process.collections.items()
+        if "insert" in actions
+    }
+    assert written == every
