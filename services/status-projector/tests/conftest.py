@@ -1,9 +1,22 @@
-"""A database of the test's own, connected."""
+"""A database of the test's own, connected, and a bench with a broker of its own."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from status_projector.projector import Projector
+from status_projector.resending import depths
+from wavecom_common.events import codec, routing
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.testing.builders import NOW_MS
+from wavecom_proto.v1.events_pb2 import Event
 
 
 @pytest.fixture
@@ -12,3 +25,55 @@ async def database(mongodb_url: str, database_name: str) -> AsyncIterator[Databa
     await database.start()
     yield database
     await database.close()
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+
+
+class Bench:
+    """One broker and one database, projected to and looked at."""
+
+    def __init__(self, url: str, database: Database, publisher: EventPublisher) -> None:
+        self.url = url
+        self.database = database
+        self.publisher = publisher
+        self.clock = Clock()
+
+    async def project(self, events: Sequence[Event]) -> None:
+        projector = Projector(EventStore(self.database), LiveModel(self.database), max_events=1000, linger_s=0)
+        await projector(Incoming(routing.PROJECTOR_QUEUE, "m", events, asyncio.Event()))
+
+    async def waiting(self) -> dict[str, int]:
+        """The queues that are not empty."""
+        queues = [queue.name for queue in topology.plan([1000]).queues]
+        return {queue: depth for queue, depth in (await depths(self.url, queues)).items() if depth}
+
+    async def taken_from(self, queue: str) -> list[Event]:
+        events: list[Event] = []
+        async with connected(self.url, "test") as connection:
+            source = await (await connection.channel()).get_queue(queue)
+            while (message := await source.get(no_ack=True, fail=False)) is not None:
+                events += codec.decode(
+                    message.body, content_type=message.content_type, content_encoding=message.content_encoding
+                )
+        return events
+
+
+@pytest.fixture
+async def bench(broker_url: str, database: Database) -> AsyncIterator[Bench]:
+    await topology.apply(broker_url, topology.plan([1000]))
+    await indexes.apply(database)
+    publisher = EventPublisher(broker_url, name="test", required_queues=[])
+    await publisher.start()
+    yield Bench(broker_url, database, publisher)
+    await publisher.close()

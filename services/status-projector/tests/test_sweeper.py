@@ -1,25 +1,17 @@
 """The sweeper on a real broker and database: it sends again what is missing, and only that."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
-from status_projector.projector import Projector
 from status_projector.recovery import ATTEMPT, REQUEST, RETRY
-from status_projector.resending import Resender, depths
+from status_projector.resending import Resender
 from status_projector.sweeper import REPAIRED, Limits, Sweeper
-from wavecom_common.events import codec, routing, types
-from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.incoming import Incoming
-from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage import indexes
-from wavecom_common.storage.client import Database
+from wavecom_common.events import routing, types
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.testing.builders import NOW_MS, a_request
-from wavecom_proto.v1.events_pb2 import Event
 
 pytestmark = pytest.mark.connected
 
@@ -27,76 +19,30 @@ AFTER_MS = 300_000
 SENDER = routing.sender_queue("email", "medium")
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.ms = NOW_MS + AFTER_MS + 60_000
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("a sweep does not wait")
-
-
-class Bench:
-    """Sweepers on one broker and one database."""
-
-    def __init__(self, url: str, database: Database, publisher: EventPublisher) -> None:
-        self.url = url
-        self.database = database
-        self.publisher = publisher
-        self.clock = Clock()
-
-    def sweeper(self, *, most: int = 500, most_waiting: int = 100) -> Sweeper:
-        return Sweeper(
-            self.url,
-            EventStore(self.database),
-            LiveModel(self.database),
-            Sweeps(self.database),
-            Resender(self.publisher, delays_ms=[1000], max_events=100),
-            Limits(after_s=AFTER_MS / 1000, interval_s=60, most=most, most_waiting=most_waiting),
-            clock=self.clock,
-        )
-
-    async def project(self, events: Sequence[Event]) -> None:
-        projector = Projector(EventStore(self.database), LiveModel(self.database), max_events=1000, linger_s=0)
-        await projector(Incoming(routing.PROJECTOR_QUEUE, "m", events, asyncio.Event()))
-
-    async def waiting(self) -> dict[str, int]:
-        """The queues that are not empty."""
-        queues = [queue.name for queue in topology.plan([1000]).queues]
-        return {queue: depth for queue, depth in (await depths(self.url, queues)).items() if depth}
-
-    async def taken_from(self, queue: str) -> list[Event]:
-        events: list[Event] = []
-        async with connected(self.url, "test") as connection:
-            source = await (await connection.channel()).get_queue(queue)
-            while (message := await source.get(no_ack=True, fail=False)) is not None:
-                events += codec.decode(
-                    message.body, content_type=message.content_type, content_encoding=message.content_encoding
-                )
-        return events
+def a_sweeper(bench: Any, *, most: int = 500, most_waiting: int = 100) -> Sweeper:
+    return Sweeper(
+        bench.url,
+        EventStore(bench.database),
+        LiveModel(bench.database),
+        Sweeps(bench.database),
+        Resender(bench.publisher, delays_ms=[1000], max_events=100),
+        Limits(after_s=AFTER_MS / 1000, interval_s=60, most=most, most_waiting=most_waiting),
+        clock=bench.clock,
+    )
 
 
-@pytest.fixture
-async def bench(broker_url: str, database: Database) -> AsyncIterator[Bench]:
-    await topology.apply(broker_url, topology.plan([1000]))
-    await indexes.apply(database)
-    publisher = EventPublisher(broker_url, name="test", required_queues=[])
-    await publisher.start()
-    yield Bench(broker_url, database, publisher)
-    await publisher.close()
+@pytest.fixture(autouse=True)
+def later(bench: Any) -> None:
+    bench.clock.ms += AFTER_MS + 60_000
 
 
-async def test_each_kind_is_sent_again_to_the_one_queue_that_has_to_see_it(bench: Bench) -> None:
+async def test_each_kind_is_sent_again_to_the_one_queue_that_has_to_see_it(bench: Any) -> None:
     requested, ordered, retried = a_request(message="r"), a_request(message="o"), a_request(message="s")
     order = types.dispatched(ordered, attempt=1, now_ms=NOW_MS)
     failed = types.dispatched(retried, attempt=1, now_ms=NOW_MS)
     schedule = types.retry_scheduled(failed, error="busy", delay_ms=5_000, now_ms=NOW_MS)
     await bench.project([requested, ordered, order, retried, failed, schedule])
-    sweeper = bench.sweeper()
+    sweeper = a_sweeper(bench)
 
     assert await sweeper.sweep() == {}  # found once
     assert await sweeper.sweep() == {REQUEST: 1, ATTEMPT: 1, RETRY: 1}
@@ -109,7 +55,7 @@ async def test_each_kind_is_sent_again_to_the_one_queue_that_has_to_see_it(bench
     )
 
 
-async def test_what_is_young_has_an_end_or_waits_for_its_retry_is_left_alone(bench: Bench) -> None:
+async def test_what_is_young_has_an_end_or_waits_for_its_retry_is_left_alone(bench: Any) -> None:
     young = a_request(now_ms=bench.clock.ms - 1000)
     done = a_request()
     sent = types.sent(
@@ -120,21 +66,21 @@ async def test_what_is_young_has_an_end_or_waits_for_its_retry_is_left_alone(ben
         types.dispatched(waits, attempt=1, now_ms=NOW_MS), error="busy", delay_ms=100_000, now_ms=NOW_MS
     )
     await bench.project([young, done, sent, waits, schedule])
-    sweeper = bench.sweeper()
+    sweeper = a_sweeper(bench)
 
     assert [await sweeper.sweep() for _ in range(3)] == [{}, {}, {}]
 
     assert await bench.waiting() == {}
 
 
-async def test_a_backlog_is_not_multiplied(bench: Bench) -> None:
+async def test_a_backlog_is_not_multiplied(bench: Any) -> None:
     stuck = [a_request(), a_request(channel="sms")]
     orders = [types.dispatched(request, attempt=1, now_ms=NOW_MS) for request in stuck]
     await bench.project([*stuck, *orders, a_request()])
     backlog = bench.publisher.message([a_request()])
     for _ in range(3):
         await bench.publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(SENDER), backlog)
-    sweeper = bench.sweeper(most_waiting=2)
+    sweeper = a_sweeper(bench, most_waiting=2)
 
     swept = [await sweeper.sweep() for _ in range(2)]
 
@@ -143,12 +89,12 @@ async def test_a_backlog_is_not_multiplied(bench: Bench) -> None:
     assert (await bench.waiting())[SENDER] == 3
 
 
-async def test_nothing_is_done_while_the_projector_is_behind(bench: Bench) -> None:
+async def test_nothing_is_done_while_the_projector_is_behind(bench: Any) -> None:
     await bench.project([a_request()])
     message = bench.publisher.message([a_request()])
     key = routing.direct_key(routing.PROJECTOR_QUEUE)
     await bench.publisher.publish_message(routing.EVENTS_EXCHANGE, key, message)
-    sweeper = bench.sweeper(most_waiting=0)
+    sweeper = a_sweeper(bench, most_waiting=0)
 
     assert [await sweeper.sweep() for _ in range(3)] == [{}, {}, {}]
 
@@ -156,9 +102,9 @@ async def test_nothing_is_done_while_the_projector_is_behind(bench: Bench) -> No
     assert [await sweeper.sweep() for _ in range(2)] == [{}, {REQUEST: 1}]
 
 
-async def test_copies_share_the_work_and_wait_longer_each_time(bench: Bench) -> None:
+async def test_copies_share_the_work_and_wait_longer_each_time(bench: Any) -> None:
     await bench.project([a_request() for _ in range(40)])
-    sweepers = [bench.sweeper() for _ in range(3)]
+    sweepers = [a_sweeper(bench) for _ in range(3)]
 
     async def sweep() -> int:
         return sum([swept.get(REQUEST, 0) for swept in await asyncio.gather(*[one.sweep() for one in sweepers])])
@@ -173,23 +119,23 @@ async def test_copies_share_the_work_and_wait_longer_each_time(bench: Bench) -> 
     assert await sweep() == 40
 
 
-async def test_a_sweep_is_bounded_and_the_next_one_goes_on(bench: Bench) -> None:
+async def test_a_sweep_is_bounded_and_the_next_one_goes_on(bench: Any) -> None:
     await bench.project([a_request() for _ in range(25)])
-    sweeper = bench.sweeper(most=10)
+    sweeper = a_sweeper(bench, most=10)
 
     swept = [(await sweeper.sweep()).get(REQUEST, 0) for _ in range(5)]
 
     assert swept == [0, 10, 10, 5, 0]
 
 
-async def test_a_model_behind_its_store_is_brought_up_to_it(bench: Bench) -> None:
+async def test_a_model_behind_its_store_is_brought_up_to_it(bench: Any) -> None:
     request = a_request()
     await bench.project([request])
     order = types.dispatched(request, attempt=1, now_ms=NOW_MS)
     await EventStore(bench.database).append(
         [types.sent(order, provider="simulated", provider_message_id="", now_ms=NOW_MS + 9)]
     )
-    sweeper = bench.sweeper()
+    sweeper = a_sweeper(bench)
 
     assert [await sweeper.sweep() for _ in range(3)] == [{}, {REPAIRED: 1}, {}]
 
@@ -199,7 +145,7 @@ async def test_a_model_behind_its_store_is_brought_up_to_it(bench: Bench) -> Non
     assert await bench.waiting() == {}
 
 
-async def test_stuck_notifications_are_found_by_an_index(bench: Bench) -> None:
+async def test_stuck_notifications_are_found_by_an_index(bench: Any) -> None:
     done = [a_request() for _ in range(300)]
     sent = [
         types.sent(

@@ -10,7 +10,7 @@ from wavecom_common.messaging import topology as broker
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 
-from wavecom_cli import check, dead, rebuild
+from wavecom_cli import check, dead, rebuild, recover
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
 topology = typer.Typer(no_args_is_help=True, help="The exchanges and queues on the broker.")
@@ -20,6 +20,7 @@ app.add_typer(database, name="database")
 app.add_typer(dead.app, name="dead")
 app.command("check")(check.check)
 app.command("rebuild")(rebuild.rebuild)
+app.command("recover")(recover.recover)
 
 
 @topology.command("apply")

@@ -38,6 +38,11 @@ def id_time_ms(notification_id: str) -> int:
     return int(notification_id[:8], 16) * 1000
 
 
+def first_id_of(time_ms: int) -> str:
+    """An id below every one made in the second of `time_ms` or later."""
+    return f"{time_ms // 1000:08x}{0:016x}"
+
+
 def new_message_id() -> str:
     """A fresh AMQP message id: the client library matches returned messages by it, so it is unique per publish."""
     return secrets.token_hex(16)
