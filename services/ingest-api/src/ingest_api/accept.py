@@ -1,5 +1,6 @@
 """From valid requests to events that are safe with the broker: the moment a notification is accepted."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -78,8 +79,8 @@ class Acceptor:
             await self._sink.publish(events, timeout_s=self._timeout_s)
         except WavecomError as error:
             raise _refusal(error) from error
-        for event in events:
-            metrics.ACCEPTED.add(1, {"channel": event.channel, "priority": event.priority})
+        for (channel, priority), count in Counter((event.channel, event.priority) for event in events).items():
+            metrics.ACCEPTED.add(count, {"channel": channel, "priority": priority})
         return events
 
     def _event(self, request: NotificationRequest, notification_id: str, now_ms: int) -> Event:

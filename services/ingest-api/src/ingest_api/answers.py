@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 from wavecom_common.events.channels import Channel, Priority
 
+from ingest_api.errors import ErrorAnswer, FieldError
+
 Status = Literal["pending", "queued", "processing", "sent", "failed"]
 Time = Annotated[
     SkipValidation[str],
@@ -41,6 +43,47 @@ class CreatedAnswer(_Answer):
     status: Literal["success"]
     message: Literal["Notification created and queued for processing"]
     data: Created
+
+
+class BatchItemAccepted(_Answer):
+    """A notification of a batch that was accepted."""
+
+    index: int = Field(description="Its place in the batch, from 0.")
+    status: Literal["success"]
+    data: Created
+
+
+class BatchItemRefused(_Answer):
+    """A notification of a batch that was refused, as it would be alone."""
+
+    index: int = Field(description="Its place in the batch, from 0.")
+    status: Literal["error"]
+    message: str
+    errors: list[FieldError] | None = Field(default=None, description="One entry per field that is at fault.")
+
+
+class BatchData(_Answer):
+    """What became of a batch."""
+
+    accepted: int
+    rejected: int
+    results: list[Annotated[BatchItemAccepted | BatchItemRefused, Field(discriminator="status")]] = Field(
+        description="One per notification, in the batch's order."
+    )
+
+
+class BatchAnswer(_Answer):
+    """The answer to a batch of which at least one notification was accepted."""
+
+    status: Literal["success"]
+    message: str
+    data: BatchData
+
+
+class BatchErrorAnswer(ErrorAnswer):
+    """The answer to a batch of which nothing was accepted."""
+
+    data: BatchData | None = Field(default=None, description="There when every notification was at fault.")
 
 
 class Summary(_Answer):

@@ -15,7 +15,8 @@ from ingest_api.accept import Acceptor
 from ingest_api.failures import answer_failures
 from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests
 from ingest_api.openapi import describe
-from ingest_api.routes import NOTIFICATIONS
+from ingest_api.routes import BATCH, NOTIFICATIONS
+from ingest_api.routes.batch import CreateBatch
 from ingest_api.routes.create import CreateNotification
 from ingest_api.routes.endpoint import Endpoint
 from ingest_api.routes.health import add_health
@@ -35,7 +36,10 @@ def create_app(
     traced: bool,
 ) -> ASGIApp:
     """Everything the public port answers."""
-    posts = {NOTIFICATIONS: Endpoint(CreateNotification(acceptor, keyed).answer)}
+    posts = {
+        NOTIFICATIONS: Endpoint(CreateNotification(acceptor, keyed).answer),
+        BATCH: Endpoint(CreateBatch(acceptor, keyed).answer),
+    }
     api = FastAPI(
         title="WaveCom",
         version="1.0.0",

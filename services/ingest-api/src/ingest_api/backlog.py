@@ -140,7 +140,7 @@ class Backlog:
         metrics.BACKLOG_LEVEL.set(state.level)
         if state != self._state:
             log = _log.warning if state.level > Level.NORMAL else _log.info
-            log("backlog", level=state.level.name.lower(), waiting=round(waiting), refused=sorted(state.refused))
+            log("backlog", reached=state.level.name.lower(), waiting=round(waiting), refused=sorted(state.refused))
         self._state = state
 
     def check(self, priorities: Collection[str]) -> None:

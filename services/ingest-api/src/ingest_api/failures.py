@@ -44,12 +44,17 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Those of every route to the path; the framework only looks at the first."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return sorted(methods)
+    """Those of every route to the path, and of one of its very name before one with a parameter in its place.
+
+    The framework only looks at the first.
+    """
+    routes = [
+        route
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    named = [route for route in routes if route.path == request.scope["path"]]
+    return sorted(method for route in named or routes for method in route.methods or ())
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:

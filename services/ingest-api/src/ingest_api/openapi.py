@@ -1,18 +1,19 @@
-"""The OpenAPI document: FastAPI's own for the GETs, and the POST's from the models that validate it."""
+"""The OpenAPI document: FastAPI's own for the GETs, and the POSTs' from the models that validate them."""
 
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
-from ingest_api.answers import CreatedAnswer
+from ingest_api.answers import BatchAnswer, BatchErrorAnswer, CreatedAnswer
 from ingest_api.backlog import REFUSED_FROM
 from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.channels import NOTIFICATION_REQUEST
 from ingest_api.errors import ErrorAnswer
 from ingest_api.idempotency import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
-from ingest_api.routes import NOTIFICATIONS
+from ingest_api.routes import BATCH, NOTIFICATIONS
+from ingest_api.routes.batch import FIELD, MAX_BATCH_BYTES, MAX_ITEMS
 
 _REF: Final = "#/components/schemas/{model}"
 # Where what was created can be read.
@@ -56,6 +57,13 @@ _UNAVAILABLE: Final = (
 )
 
 
+_RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}}
+_LOCATION: Final = {
+    "Location": {"description": "Where it can be read.", "schema": {"type": "string"}, "required": True}
+}
+_ANSWERS: Final[tuple[type[BaseModel], ...]] = (CreatedAnswer, ErrorAnswer, BatchAnswer, BatchErrorAnswer)
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """The document for everything `app` answers."""
     document = get_openapi(
@@ -68,26 +76,25 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)
-    post, post_schemas = _post()
+    post, batch, post_schemas = _posts()
     document["paths"][NOTIFICATIONS] = {"post": post, **document["paths"][NOTIFICATIONS]}
+    document["paths"][BATCH] = {"post": batch}
     schemas.update(post_schemas)
     return document
 
 
-def _post() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The operation, and the schemas it refers to."""
+def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The operation for one notification, that for a batch, and the schemas they refer to."""
     by_input, definitions = TypeAdapter.json_schemas(
         [
             ("request", "validation", NOTIFICATION_REQUEST),
-            ("created", "serialization", TypeAdapter(CreatedAnswer)),
-            ("error", "serialization", TypeAdapter(ErrorAnswer)),
+            *[(answer, "serialization", TypeAdapter(answer)) for answer in _ANSWERS],
         ],
         ref_template=_REF,
     )
-    error = by_input["error", "serialization"]
-    retry_after = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}}
-    location = {"Location": {"description": "Where it can be read.", "schema": {"type": "string"}, "required": True}}
-    operation = {
+    request = by_input["request", "validation"]
+    created, error, batch, batch_error = (by_input[answer, "serialization"] for answer in _ANSWERS)
+    post = {
         "tags": ["notifications"],
         "operationId": "create_notification",
         "summary": "Create Notification",
@@ -96,25 +103,56 @@ def _post() -> tuple[dict[str, Any], dict[str, Any]]:
             f"The body is JSON of at most {MAX_BODY_BYTES:,} bytes; a request without Content-Type is taken to be JSON."
         ),
         "parameters": [_KEY],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": by_input["request", "validation"],
-                    "examples": {"email": {"value": _EXAMPLE}},
-                }
-            },
-        },
+        "requestBody": _body(request, _EXAMPLE),
         "responses": {
-            "201": _response("Accepted.", by_input["created", "serialization"], location | _REPLAYED)
-            | {"links": _LINKS},
+            "201": _response("Accepted.", created, _LOCATION | _REPLAYED) | {"links": _LINKS},
             "400": _response("The request is wrong; the message names the field and what would be right.", error),
-            "422": _response(f"The {HEADER} was used before with another body.", error),
-            "413": _response(f"The body is larger than {MAX_BODY_BYTES:,} bytes.", error),
-            "503": _response(_UNAVAILABLE, error, retry_after),
+            **_refusals(error, MAX_BODY_BYTES),
         },
     }
-    return operation, definitions["$defs"]
+    batch_request = {
+        "type": "object",
+        "required": [FIELD],
+        "additionalProperties": False,
+        "properties": {FIELD: {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": request}},
+    }
+    batch_post = {
+        "tags": ["notifications"],
+        "operationId": "create_notifications",
+        "summary": "Create Notifications",
+        "description": (
+            f"Accepts 1 to {MAX_ITEMS:,} notifications, each for itself: valid ones are accepted, wrong ones are named "
+            "by their index with what is wrong. The answer comes when all that are accepted are safe with the message "
+            "broker.\n\n"
+            f"The body is JSON of at most {MAX_BATCH_BYTES:,} bytes; a request without Content-Type is taken to be "
+            "JSON. When too many notifications wait, the least urgent one decides for the whole call."
+        ),
+        "parameters": [_KEY],
+        "requestBody": _body(batch_request, {FIELD: [_EXAMPLE]}),
+        "responses": {
+            "201": _response("All of them were accepted.", batch, _REPLAYED),
+            "207": _response("Some were accepted, some were refused: see the results.", batch, _REPLAYED),
+            "400": _response("The request is wrong, or every single notification.", batch_error),
+            **_refusals(error, MAX_BATCH_BYTES),
+        },
+    }
+    return post, batch_post, definitions["$defs"]
+
+
+def _body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "examples": {"email": {"value": example}}}},
+    }
+
+
+def _refusals(error: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """The answers to both operations when nothing is accepted for another reason than the content."""
+    return {
+        "413": _response(f"The body is larger than {max_bytes:,} bytes.", error),
+        "422": _response(f"The {HEADER} was used before with another body.", error),
+        "503": _response(_UNAVAILABLE, error, _RETRY_AFTER),
+    }
 
 
 def _response(description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:

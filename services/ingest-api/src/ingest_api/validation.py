@@ -53,8 +53,8 @@ def parse_json(body: bytes) -> Any:
         raise invalid([], f"{reason}. {_SEND}") from None
 
 
-def parse_notification(value: object) -> NotificationRequest:
-    """The request a value is.
+def parse_notification(value: object, *, what: str = "body") -> NotificationRequest:
+    """The request a value is; `what` it is called in complaints.
 
     Raises:
         Refusal: 400. Its texts never repeat a recipient or a message.
@@ -62,7 +62,7 @@ def parse_notification(value: object) -> NotificationRequest:
     try:
         return NOTIFICATION_REQUEST.validate_python(value)
     except ValidationError as error:
-        raise _refusal(error, value) from None
+        raise _refusal(error, value, what) from None
 
 
 def field_error(field: str, details: ErrorDetails) -> FieldError:
@@ -74,9 +74,9 @@ def field_error(field: str, details: ErrorDetails) -> FieldError:
     )
 
 
-def _refusal(error: ValidationError, value: object) -> Refusal:
+def _refusal(error: ValidationError, value: object, what: str) -> Refusal:
     if not isinstance(value, dict):
-        return invalid([], "The body must be a JSON object with recipient, message and channel")
+        return invalid([], f"The {what} must be a JSON object with recipient, message and channel")
     found = error.errors(include_url=False)
     if found[0]["type"].startswith("union_tag"):
         return _refusal_without_channel(value)

@@ -3,3 +3,4 @@
 from typing import Final
 
 NOTIFICATIONS: Final = "/api/notifications"
+BATCH: Final = f"{NOTIFICATIONS}/batch"
