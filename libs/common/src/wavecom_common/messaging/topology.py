@@ -16,7 +16,7 @@ from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.messaging.connection import broker_errors, connected
 
-# Beyond it a publish is refused, which the API answers with 503: the last of the back-pressure's levels.
+# Of every queue. Beyond it a publish is refused: the API answers 503, and a consumer keeps its message and waits.
 MAX_LENGTH: Final = 1_000_000
 # The consumer gives up a message long before (consumer.MAX_REDELIVERIES); this one catches what never reaches it. On
 # brokers before 4.3 a restart of a consumer counts as well, so it has to be generous.
@@ -93,7 +93,6 @@ async def message_counts(connection: AbstractConnection, queues: Sequence[str]) 
 def _work_queue(name: str, routing_key: str) -> Queue:
     arguments = {
         **_QUORUM,
-        "x-max-length": MAX_LENGTH,
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": routing.DEAD_EXCHANGE,
         "x-dead-letter-routing-key": name,
@@ -110,12 +109,14 @@ def _retry_queue(delay_ms: int) -> Queue:
 
 
 def _dead_queue(queue: str) -> Queue:
-    return Queue(routing.dead_queue(queue), {"x-queue-type": "quorum"}, ((routing.DEAD_EXCHANGE, queue),))
+    arguments = {"x-queue-type": "quorum", "x-max-length": MAX_LENGTH, "x-overflow": "reject-publish"}
+    return Queue(routing.dead_queue(queue), arguments, ((routing.DEAD_EXCHANGE, queue),))
 
 
 # At-least-once dead-lettering needs reject-publish: with the default overflow it silently becomes at-most-once.
 _QUORUM: Final[Mapping[str, str | int]] = {
     "x-queue-type": "quorum",
+    "x-max-length": MAX_LENGTH,
     "x-overflow": "reject-publish",
     "x-dead-letter-strategy": "at-least-once",
 }
