@@ -170,6 +170,12 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].pop("fallback"),
         "does not say its fallback",
     ),
+    "slow to scale": (lambda m: _trigger(m, "email-sender").update(value="200"), "lets full messages wait 33 s"),
+    "larger messages": (lambda m: _settings(m).update(WAVECOM_BATCH_MAX_EVENTS="200"), "lets full messages wait 20 s"),
+    "copies that hold everything": (
+        lambda m: _variable(m, "sms-sender", "WAVECOM_PREFETCH").update(value="128"),
+        "while the others still hold all there is (128 messages each)",
+    ),
     "no scaler": (_without("ScaledObject", "sms-sender"), "has no scaler"),
     "fixed replicas": (
         lambda m: _body(m, "Deployment", "sms-sender")["spec"].update(replicas=3),

@@ -12,6 +12,17 @@ from wavecom_manifests.environment import Environment, load
 from wavecom_manifests.objects import Finding, Json, Manifests, Object
 from wavecom_manifests.processes import PROCESSES
 
+# What one copy does in a second on one processor, rounded down; measured with tests/integration/pod_capacity.py. Events
+# for the dispatcher and the projector; notifications for the senders, which mostly wait for their provider.
+CAPACITY: Final[Mapping[str, int]] = {
+    "dispatcher": 20_000,
+    "status-projector": 9_000,
+    "email-sender": 600,
+    "sms-sender": 1_000,
+    "push-sender": 1_100,
+}
+# What waits when a copy more is asked for may take the copies that are there so long.
+MOST_WAIT_S: Final = 10.0
 # Scaled by their load: they read no queue.
 _BY_CPU: Final = ("ingest-api", "status-query")
 _METADATA: Final[Mapping[str, str]] = {
@@ -76,10 +87,30 @@ def _scaled_object(scaler: Object, declared: frozenset[str], manifests: Manifest
         if metadata.get(name) != value
     )
     yield from _limits(scaler, metadata)
+    yield from _threshold(scaler, metadata, manifests)
     if not any(one.spec["name"] == metadata.get("vhostName") for one in manifests.of("Vhost")):
         yield scaler.finding(f"there is no virtual host {metadata.get('vhostName')}")
     if manifests.find("TriggerAuthentication", trigger.get("authenticationRef", {}).get("name", "")) is None:
         yield scaler.finding("its TriggerAuthentication is missing")
+
+
+def _threshold(scaler: Object, metadata: Json, manifests: Manifests) -> Iterator[Finding]:
+    """Messages are counted, each of up to so many notifications: the threshold has to do when all of them are full."""
+    deployment = manifests.find("Deployment", scaler.spec["scaleTargetRef"]["name"])
+    if deployment is None or deployment.name not in CAPACITY or not str(metadata.get("value", "")).isdecimal():
+        return
+    try:
+        settings = load(PROCESSES[deployment.name].settings, Environment.of(deployment.containers[0], manifests))
+    except ValidationError:
+        return  # said by the check of the settings
+    wait_s = int(metadata["value"]) * settings.batch_max_events / CAPACITY[deployment.name]
+    if wait_s > MOST_WAIT_S:
+        yield scaler.finding(f"lets full messages wait {wait_s:.0f} s before it asks for a copy more")
+    prefetch = getattr(settings, "prefetch", 0)
+    if prefetch > int(metadata["value"]):
+        yield scaler.finding(
+            f"asks for a copy more while the others still hold all there is ({prefetch} messages each)"
+        )
 
 
 def _limits(scaler: Object, metadata: Json) -> Iterator[Finding]:
