@@ -3,32 +3,15 @@
 The process is the real one; only the step after which it dies is wrapped.
 """
 
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from ingest_api.bootstrap import build
 from ingest_api.settings import IngestSettings
 from wavecom_common.hosting.service import main
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.idempotency import IdempotencyKeys
-
-Method = Callable[..., Awaitable[Any]]
-
-
-def dying_after(method: Method, marker: Path) -> Method:
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = await method(*args, **kwargs)
-        try:
-            marker.touch(exist_ok=False)
-        except FileExistsError:
-            return result
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    return wrapped
+from wavecom_common.testing.crashing import dying_after
 
 
 def plant(point: str, marker: Path) -> None:

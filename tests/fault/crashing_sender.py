@@ -4,10 +4,7 @@ The process is the real one; only the step before or after which it dies is wrap
 """
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +14,7 @@ from wavecom_common.events import types
 from wavecom_common.hosting.sender import SenderSettings, run_sender
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Ledger
-
-Method = Callable[..., Awaitable[Any]]
-
-
-def die(marker: Path) -> None:
-    """SIGKILL ourselves, unless that was done before."""
-    try:
-        marker.touch(exist_ok=False)
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying_after(method: Method, marker: Path) -> Method:
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = await method(*args, **kwargs)
-        die(marker)
-        return result
-
-    return wrapped
+from wavecom_common.testing.crashing import Method, die, dying_after
 
 
 def dying_during_the_call(method: Method, marker: Path) -> Method:
