@@ -91,7 +91,7 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    accepted = posted.accepted + len(seen.visible_s)
+    accepted = posted.accepted + seen.accepted
     await _drained(store, _WARM_UP + accepted)
     cpu = {name: after - cpu_before[name] for name, after in processes.cpu_s().items()}
     after_ms = await bare_message_ms(state.broker_url, processes)

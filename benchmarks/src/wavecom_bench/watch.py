@@ -29,6 +29,8 @@ class Seen:
     depths: dict[str, list[int]] = field(default_factory=lambda: {queue: [] for queue in QUEUES})
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
     visible_s: list[float] = field(default_factory=list)
+    # Notifications that the watcher had accepted itself.
+    accepted: int = 0
 
 
 async def watch(broker_url: str, api_url: str, processes: Processes, seen: Seen) -> None:
@@ -52,6 +54,7 @@ async def _ask_for_one(api: httpx.AsyncClient, seen: Seen) -> None:
     answer = await api.post("/api/notifications", json=body)
     if answer.status_code != 201:
         return
+    seen.accepted += 1
     began_s = perf_counter()
     path = f"/api/notifications/{answer.json()['data']['id']}"
     while (await api.get(path)).status_code != 200:

@@ -109,7 +109,11 @@ def _retry_queue(delay_ms: int) -> Queue:
 
 
 def _dead_queue(queue: str) -> Queue:
-    arguments = {"x-queue-type": "quorum", "x-max-length": MAX_LENGTH, "x-overflow": "reject-publish"}
+    arguments: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-max-length": MAX_LENGTH,
+        "x-overflow": "reject-publish",
+    }
     return Queue(routing.dead_queue(queue), arguments, ((routing.DEAD_EXCHANGE, queue),))
 
 
