@@ -221,6 +221,13 @@ def test_an_operator_looks_at_dead_letters(guarded: Guarded) -> None:
     assert "dispatcher.requested" in guarded.run("operator", "dead", "list")
 
 
+def test_an_operator_checks_recovers_and_rebuilds(guarded: Guarded) -> None:
+    assert "differences: none" in guarded.run("operator", "check")
+    guarded.run("operator", "recover")
+    assert "live: notifications_2" in guarded.run("operator", "rebuild")
+    assert "live: notifications;" in guarded.run("operator", "rebuild", "--rollback")
+
+
 @pytest.mark.parametrize(
     ("user", "collection", "command"),
     [

@@ -1,7 +1,11 @@
 """The example for secrets from outside names every secret production needs."""
 
 import yaml
+from wavecom_common.hosting.settings import Settings
+from wavecom_manifests import environment
+from wavecom_manifests.environment import Environment
 from wavecom_manifests.objects import Manifests
+from wavecom_manifests.policies import pods
 from wavecom_manifests.policies.references import secrets_needed
 from wavecom_manifests.repository import KUBERNETES
 
@@ -27,3 +31,18 @@ def test_the_topology_operator_may_read_the_brokers_secrets_and_no_others(prod: 
         .get("rabbitmq.com/topology-operator")
     }
     assert labelled == {user.spec["importCredentialsSecret"]["name"] for user in prod.of("User")}
+
+
+def test_the_operators_job_fits_into_production(prod: Manifests) -> None:
+    job = Manifests.read(KUBERNETES / "examples/operator.yaml")
+    [operator] = job.objects
+    assert [str(finding) for finding in pods.check(job)] == []
+    assert operator.pod_labels["app.kubernetes.io/name"] == "operator"
+    assert prod.find("ServiceAccount", (operator.pod_template or {})["spec"]["serviceAccountName"]) is not None
+    [container] = operator.containers
+    assert environment.problems(container.where, Settings, Environment.of(container, job)) == []
+    [cluster] = prod.of("MongoDBCommunity")
+    connection_strings = {user["connectionStringSecretName"] for user in cluster.spec["users"]}
+    brokers = {user.spec["importCredentialsSecret"]["name"] for user in prod.of("User")}
+    secrets = {one["valueFrom"]["secretKeyRef"]["name"] for one in container.variables.values() if "valueFrom" in one}
+    assert secrets <= connection_strings | brokers

@@ -61,8 +61,8 @@ class Object:
 
     @property
     def name(self) -> str:
-        """Its name."""
-        return str(self.body["metadata"]["name"])
+        """Its name, or what Kubernetes will make one of."""
+        return str(self.body["metadata"].get("name") or self.body["metadata"]["generateName"])
 
     @property
     def namespace(self) -> str:

@@ -13,8 +13,8 @@ Labels = Mapping[str, str]
 Flow = tuple[str, str, str]
 
 _NAME: Final = "app.kubernetes.io/name"
-_BROKER_CLIENTS: Final = [*(name for name, process in PROCESSES.items() if process.uses_broker), "topology"]
-_DATABASE_CLIENTS: Final = [*(name for name, process in PROCESSES.items() if process.collections), "schema"]
+_BROKER_CLIENTS: Final = [*(name for name, process in PROCESSES.items() if process.uses_broker), "topology", "operator"]
+_DATABASE_CLIENTS: Final = [*(name for name, process in PROCESSES.items() if process.collections), "schema", "operator"]
 _BETWEEN_BROKERS: Final = ("4369", "25672", "35672-35682", "6000-6500")
 _INTERNET: Final = "the internet"
 _ANYWHERE: Final = "anywhere"  # the API server has no address a policy could name
@@ -74,7 +74,8 @@ def _everybody(manifests: Manifests) -> Sequence[Pods]:
         Pods(one.name, one.spec["statefulSet"]["spec"]["template"]["metadata"]["labels"])
         for one in manifests.of("MongoDBCommunity")
     ]
-    return [*made, *brokers, *members]
+    # A person's command, which is in no overlay.
+    return [*made, *brokers, *members, Pods("operator", {_NAME: "operator"})]
 
 
 def _flows(everybody: Sequence[Pods], policies: Sequence[Object]) -> set[Flow]:
