@@ -77,7 +77,8 @@ class Database:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        self._client.close()
+        # It says goodbye to the server, and waits for an answer: not in the loop, which has other parts to end.
+        await asyncio.to_thread(self._client.close)
 
     async def _watch(self) -> None:
         while True:
