@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aio_pika
 import pytest
@@ -142,6 +142,18 @@ async def test_without_a_broker_publish_ends_at_its_deadline() -> None:
         with pytest.raises(Unavailable):
             await publisher.publish([a_request()], timeout_s=0.3)
         assert publisher.ready() is not None
+
+
+async def test_a_publisher_that_is_closed_while_it_connects_is_closed_soon(broker: str) -> None:
+    # The client library loses some cancellations that come just then.
+    for pause_ms in range(60):
+        publisher = EventPublisher(broker, name="test", required_queues=[])
+        await publisher.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_ms / 1000):
+                await asyncio.Event().wait()
+        async with asyncio.timeout(5):
+            await publisher.close()
 
 
 async def test_a_large_batch_travels_compressed_and_arrives_whole(broker: str) -> None:

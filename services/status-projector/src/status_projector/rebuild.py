@@ -21,7 +21,7 @@ from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector import projection
-from status_projector.checker import Checker, Report
+from status_projector.checker import SETTLE_S, Checker, Report
 
 # Written together. Where it ends is remembered, so this is all that is done twice after a death.
 _NOTIFICATIONS_AT_ONCE: Final = 1000
@@ -52,12 +52,18 @@ class Rebuild:
     """
 
     def __init__(
-        self, database: Database, *, told: Told = lambda step, events: None, clock: Clock = SYSTEM_CLOCK
+        self,
+        database: Database,
+        *,
+        told: Told = lambda step, events: None,
+        settle_s: float = SETTLE_S,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._database = database
         self._store = EventStore(database)
         self._pointers = Pointers(database)
         self._told = told
+        self._settle_s = settle_s
         self._clock = clock
 
     async def run(self) -> Rebuilt:
@@ -129,7 +135,15 @@ class Rebuild:
         def told(events: int, _: int) -> None:
             self._told("comparing", events)
 
-        return await Checker(self._store, model, told=told, most_differences=_MOST_MENDED, clock=self._clock).run()
+        checker = Checker(
+            self._store,
+            model,
+            told=told,
+            settle_s=self._settle_s,
+            most_differences=_MOST_MENDED,
+            clock=self._clock,
+        )
+        return await checker.run()
 
     async def _mend(self, model: ReadModel, notification_ids: Sequence[str]) -> None:
         histories: dict[str, list[Event]] = await self._store.histories_of(notification_ids)

@@ -9,6 +9,7 @@ from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.messaging import topology as broker
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
+from wavecom_common.telemetry import logs
 
 from wavecom_cli import check, dead, rebuild, recover
 
@@ -50,6 +51,7 @@ def database_apply() -> None:
 
 def main() -> None:
     """Run a command; one of our errors becomes one line and exit status 1."""
+    logs.setup("wavecom", "warning")
     try:
         app()
     except WavecomError as error:

@@ -17,13 +17,13 @@ from wavecom_common.storage.read_model import ReadModel
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress
 
+SettleS = Annotated[float, typer.Option(min=0, help="Look again for so long at what differs while the system runs.")]
+
 _console = Console(soft_wrap=True, highlight=False)
 
 
 def check(
-    settle_s: Annotated[
-        float, typer.Option(min=0, help="Look again for so long at what differs, while the system runs.")
-    ] = SETTLE_S,
+    settle_s: SettleS = SETTLE_S,
     show: Annotated[int, typer.Option(min=0, help="Show this many differences at most.")] = 100,
 ) -> None:
     """Compare the whole read model with the fold of the event store; exit status 1 if they differ anywhere.

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from status_projector.checker import SETTLE_S
 from status_projector.rebuild import Rebuild, Rebuilt
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import UNREAD_AFTER_S
 from wavecom_common.storage.pointer import Phase, Pointer, Pointers
 
-from wavecom_cli.check import lines
+from wavecom_cli.check import SettleS, lines
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress
 
@@ -33,6 +34,7 @@ def rebuild(
         bool, typer.Option("--drop", help="Drop the collection that is not live: kept, or a rebuild's.")
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="Say which collections there are; do nothing.")] = False,
+    settle_s: SettleS = SETTLE_S,
 ) -> None:
     """Fold the event store into a new read model, compare it with the store, and move readers to it.
 
@@ -50,12 +52,12 @@ def rebuild(
         _say(f"waiting {UNREAD_AFTER_S:.0f} s, so that nobody reads it any more ...")
         _say(f"dropped {asyncio.run(_drop())}")
     else:
-        _rebuild()
+        _rebuild(settle_s)
 
 
-def _rebuild() -> None:
+def _rebuild(settle_s: float) -> None:
     began_s = perf_counter()
-    rebuilt = asyncio.run(_run())
+    rebuilt = asyncio.run(_run(settle_s))
     seconds = perf_counter() - began_s
     went_on = "went on and " if rebuilt.resumed else ""
     _say(f"{went_on}folded {rebuilt.events:,} events in {seconds:.1f} s, comparing included")
@@ -67,10 +69,10 @@ def _rebuild() -> None:
     _say(f"live: {rebuilt.live}. The one before is kept for `wavecom rebuild --rollback`, until `--drop`.")
 
 
-async def _run() -> Rebuilt:
+async def _run(settle_s: float) -> Rebuilt:
     async with database(Settings.load()) as link:
         with progress("folding", await EventStore(link).estimated_count()) as told:
-            return await Rebuild(link, told=lambda step, events: told(events, step)).run()
+            return await Rebuild(link, told=lambda step, events: told(events, step), settle_s=settle_s).run()
 
 
 async def _rollback() -> str:

@@ -205,19 +205,24 @@ class EventPublisher:
 
     async def _session(self, connection: AbstractConnection) -> None:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        ended = asyncio.ensure_future(lost(connection, channel))
+        # The client library sometimes loses a cancellation that comes while it connects, so the stop is watched here.
+        ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._stop.wait())]
         try:
             await self._check(connection)
             self._channel = channel
             self._usable.set()
             _log.info("publisher_connected", connection=self._name)
-            while not ended.done():
-                await asyncio.wait([ended], timeout=_MISSING_INTERVAL_S if self._missing else CHECK_INTERVAL_S)
+            while not (await asyncio.wait(ends, timeout=self._pause_s, return_when=asyncio.FIRST_COMPLETED))[0]:
                 await self._check(connection)
         finally:
             self._usable.clear()
             self._channel = None
-            ended.cancel()
+            for end in ends:
+                end.cancel()
+
+    @property
+    def _pause_s(self) -> float:
+        return _MISSING_INTERVAL_S if self._missing else CHECK_INTERVAL_S
 
     async def _check(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(CONFIRM_TIMEOUT_S):
