@@ -9,10 +9,11 @@ from typing import Final
 from wavecom_manifests import policies, schemas
 from wavecom_manifests.objects import Finding, Manifests
 from wavecom_manifests.render import RenderError, render, renderer
-from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, overlays
+from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, digest, overlays
 
 CRDS: Final = "WAVECOM_CRDS"
-_HEADER: Final = "# Rendered from overlays/{overlay} by `make k8s-render`. Do not edit.\n"
+# The digest is for those who have no kustomize at hand: it tells them whether this is of today.
+_HEADER: Final = "# Rendered from overlays/{overlay} by `make k8s-render`. Do not edit.\n# Sources: sha256 {digest}\n"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def _render() -> int:
     RENDERED.mkdir(exist_ok=True)
     for overlay in overlays():
         path = RENDERED / f"{overlay}.yaml"
-        path.write_text(_HEADER.format(overlay=overlay) + render(OVERLAYS / overlay, command))
+        path.write_text(_HEADER.format(overlay=overlay, digest=digest(overlay)) + render(OVERLAYS / overlay, command))
         print(f"wrote {path.relative_to(ROOT)}")
     return 0
 

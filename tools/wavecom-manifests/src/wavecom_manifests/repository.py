@@ -1,5 +1,6 @@
 """Where things are in the repository."""
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -14,3 +15,12 @@ RUNBOOKS: Final = ROOT / "docs/runbooks"
 def overlays() -> list[str]:
     """The names of the overlays."""
     return sorted(path.name for path in OVERLAYS.iterdir() if (path / "kustomization.yaml").is_file())
+
+
+def digest(overlay: str) -> str:
+    """Of every file the overlay may be made of: it tells, without rendering anything, whether a render is of today."""
+    found = hashlib.sha256()
+    for folder in (KUBERNETES / "base", KUBERNETES / "components", OVERLAYS / overlay):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            found.update(f"{path.relative_to(KUBERNETES)}\n".encode() + path.read_bytes())
+    return found.hexdigest()
