@@ -1,7 +1,7 @@
 """The checker finds every way in which the read model is not the fold of the event store, and nothing else."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import ObjectId
+from wavecom_common.storage.driver import Document, ObjectId
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
@@ -106,6 +106,21 @@ async def test_what_is_only_on_its_way_into_the_model_is_waited_for(database: Da
     await project(database, [late])
 
     assert (await checking).differing == 0
+
+
+async def test_what_is_written_between_the_two_readings_is_counted_as_it_is(database: Database) -> None:
+    request = a_request()
+
+    class ReadLater(ReadModel):
+        async def documents(self, **walk: Any) -> AsyncIterator[tuple[str, Document]]:
+            await project(database, [request])
+            async for found in super().documents(**walk):
+                yield found
+
+    report = await Checker(EventStore(database), ReadLater(database), settle_s=0).run()
+
+    assert (report.events, report.notifications, report.differing, report.open) == (1, 1, 0, 1)
+    assert report.oldest_open_id == request.notification_id
 
 
 async def test_an_event_type_from_the_future_is_no_difference(database: Database) -> None:

@@ -96,12 +96,11 @@ class Checker:
     async def run(self) -> Report:
         """Check everything."""
         async for notification_id, events, document in _side_by_side(self._store.histories(), self._model.documents()):
-            state, difference = _compare(notification_id, events or [], document)
-            self._count(notification_id, events or [], state)
-            if difference is not None and len(self._suspects) < _MOST_SUSPECTS:
+            compared = _compare(notification_id, events or [], document)
+            if compared.difference is None or len(self._suspects) >= _MOST_SUSPECTS:
+                self._count(compared)
+            else:
                 self._suspects.append(notification_id)
-            elif difference is not None:
-                self._keep(difference)
         await self._settle()
         self._told(self._events, self._notifications)
         return Report(
@@ -113,13 +112,16 @@ class Checker:
             oldest_open_id=self._oldest_open_id,
         )
 
-    def _count(self, notification_id: str, events: Sequence[Event], state: Facts | None) -> None:
+    def _count(self, compared: "_Compared") -> None:
         self._notifications += 1
-        self._events += len(events)
-        if state is not None and not state.head.final:
+        self._events += compared.events
+        if compared.state is not None and not compared.state.head.final:
             self._open += 1
-            # They come by age.
-            self._oldest_open_id = self._oldest_open_id or notification_id
+            self._oldest_open_id = min(self._oldest_open_id or compared.notification_id, compared.notification_id)
+        if compared.difference is not None:
+            self._differing += 1
+            if len(self._differences) < self._most_differences:
+                self._differences.append(compared.difference)
         if self._notifications % _TOLD_EVERY == 0:
             self._told(self._events, self._notifications)
 
@@ -127,46 +129,52 @@ class Checker:
         """Look at the suspects again until they agree or the time is up; those that never do, differ."""
         deadline_ms = self._clock.now_ms() + self._settle_s * 1000
         while self._suspects:
-            remaining = [found async for found in self._look_again(self._suspects)]
-            self._suspects = [difference.notification_id for difference in remaining]
-            if self._clock.now_ms() >= deadline_ms:
-                for difference in remaining:
-                    self._keep(difference)
-                return
-            await self._clock.sleep(_PAUSE_S)
+            is_last = self._clock.now_ms() >= deadline_ms
+            remaining = []
+            async for compared in self._look_again(self._suspects):
+                if compared.difference is None or is_last:
+                    self._count(compared)
+                else:
+                    remaining.append(compared.notification_id)
+            self._suspects = remaining
+            if remaining:
+                await self._clock.sleep(_PAUSE_S)
 
-    async def _look_again(self, notification_ids: Sequence[str]) -> AsyncIterator[Difference]:
+    async def _look_again(self, notification_ids: Sequence[str]) -> AsyncIterator["_Compared"]:
         for start in range(0, len(notification_ids), _LOOK_AT_ONCE):
             ids = notification_ids[start : start + _LOOK_AT_ONCE]
             # The model first: what it holds is in the store by then.
             documents = await self._model.documents_of(ids)
             histories = await self._store.histories_of(ids)
             for notification_id in ids:
-                events, document = histories.get(notification_id, []), documents.get(notification_id)
-                _, difference = _compare(notification_id, events, document)
-                if difference is not None:
-                    yield difference
-
-    def _keep(self, difference: Difference) -> None:
-        self._differing += 1
-        if len(self._differences) < self._most_differences:
-            self._differences.append(difference)
+                yield _compare(notification_id, histories.get(notification_id, []), documents.get(notification_id))
 
 
-def _compare(
-    notification_id: str, events: Sequence[Event], document: Mapping[str, Any] | None
-) -> tuple[Facts | None, Difference | None]:
-    """The state that the events make, and in what the document differs from it."""
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    notification_id: str
+    events: int
+    state: Facts | None
+    difference: Difference | None
+
+
+def _compare(notification_id: str, events: Sequence[Event], document: Mapping[str, Any] | None) -> _Compared:
+    state: Facts | None = None
     try:
         state = projection.fold(events).get(notification_id)
+        fields = _differences(state, document)
     except Unstorable as error:
-        return None, Difference(notification_id, [f"the events cannot be folded: {error}"])
+        fields = [f"the events cannot be folded: {error}"]
+    difference = Difference(notification_id, fields) if fields else None
+    return _Compared(notification_id, len(events), state, difference)
+
+
+def _differences(state: Facts | None, document: Mapping[str, Any] | None) -> list[str]:
     if state is None:
-        return None, None if document is None else Difference(notification_id, ["no event tells of it"])
+        return [] if document is None else ["no event tells of it"]
     if document is None:
-        return state, Difference(notification_id, ["not in the read model"])
-    fields = facts_document.differences(facts_document.document(state), document)
-    return state, Difference(notification_id, fields) if fields else None
+        return ["not in the read model"]
+    return facts_document.differences(facts_document.document(state), document)
 
 
 async def _side_by_side(
