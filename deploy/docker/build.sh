@@ -5,14 +5,14 @@
 #   BASE_IMAGE  RUNTIME_IMAGE                what they are built on and run on; see the Dockerfile
 #   BUILD_NETWORK                            the network of the build, such as `host`
 #   SSL_CERT_FILE                            a certificate bundle for the package index, where the network needs one
-#   MEMBERS                                  which to build; all when left out
+#   IMAGES                                   which to build; all when left out
 #   DOCKER (docker)                          the client; it needs BuildKit, so buildx from version 23 on
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 prefix=${IMAGE_PREFIX:-wavecom}
 tag=${IMAGE_TAG:-dev}
-read -ra members <<<"${MEMBERS:-$(cd services && echo *) wavecom-cli}"
+read -ra members <<<"${IMAGES:-$(cd services && echo *) wavecom-cli}"
 
 "${DOCKER:=docker}" version --format '{{.Server.Version}}' >/dev/null 2>&1 || {
     echo "There is no Docker engine. Start one (docs/runbooks/images.md says how without a registry), or set DOCKER_HOST." >&2

@@ -59,8 +59,7 @@ def _validate() -> int:
     if definitions is None:
         print(
             f"\nNOT CHECKED: custom resources, because there is no folder {os.environ.get(CRDS) or '(none named)'}.\n"
-            f"Name a folder that holds the CRDs of KEDA, RabbitMQ, MongoDB and Prometheus in {CRDS}.",
-            file=sys.stderr,
+            f"Name a folder that holds the CRDs of KEDA, RabbitMQ, MongoDB and Prometheus in {CRDS}."
         )
     return 1 if wrong else 0
 
