@@ -9,7 +9,7 @@ import pytest
 from wavecom_common.events import routing
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.connection import broker_errors, connected
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
@@ -185,6 +185,19 @@ async def test_a_broker_that_hangs_up_during_the_handshake_is_unavailable(answer
         with pytest.raises(Unavailable):
             async with connected(f"amqp://guest:guest@127.0.0.1:{port}/", "test"):
                 pass
+
+
+@pytest.mark.parametrize(
+    "thrown", [Exception("a link given up"), RuntimeError(), EOFError(), StopAsyncIteration(), OSError()]
+)
+def test_whatever_the_client_library_throws_at_a_lost_link_is_unavailable(thrown: Exception) -> None:
+    with pytest.raises(Unavailable), broker_errors():
+        raise thrown
+
+
+def test_a_bug_of_ours_is_not_taken_for_a_lost_link() -> None:
+    with pytest.raises(ZeroDivisionError), broker_errors():
+        raise ZeroDivisionError
 
 
 async def test_a_link_that_is_cut_during_the_handshake_is_opened_again(broker: str) -> None:

@@ -43,7 +43,10 @@ def broker_errors() -> Iterator[None]:
         if task is not None and task.cancelling():
             raise
         raise Unavailable("the broker's link was given up") from error
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:
+        # aiormq also throws the bare base class at whoever waits on a link it gives up.
+        if not isinstance(error, _LIBRARY_ERRORS) and type(error) is not Exception:
+            raise
         raise Unavailable(f"the broker cannot be reached: {type(error).__name__}") from error
 
 
