@@ -1,3 +1,5 @@
+import asyncio
+
 from wavecom_common.messaging.acks import Acks
 
 
@@ -45,3 +47,27 @@ async def test_nothing_unfinished_is_ever_covered_by_a_later_run() -> None:
     acks.finish(2)
     await acks.flush()
     assert frames.written == [(3, False), (1, True), (4, True)]
+
+
+async def test_a_run_never_covers_a_tag_that_an_earlier_flush_has_still_to_write() -> None:
+    written: list[tuple[int, bool]] = []
+    gate = asyncio.Event()
+
+    async def slow_write(tag: int, multiple: bool) -> None:
+        await gate.wait()
+        written.append((tag, multiple))
+
+    acks = Acks(slow_write)
+    for tag in range(1, 6):
+        acks.delivered(tag)
+    for tag in (1, 3):
+        acks.finish(tag)
+    first = asyncio.create_task(acks.flush())
+    await asyncio.wait([first], timeout=0.01)
+    for tag in (2, 4, 5):
+        acks.finish(tag)
+    second = asyncio.create_task(acks.flush())
+    await asyncio.wait([second], timeout=0.01)
+    gate.set()
+    await asyncio.gather(first, second)
+    assert written == [(1, True), (3, False), (5, True)]

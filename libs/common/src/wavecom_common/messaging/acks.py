@@ -22,6 +22,7 @@ class Acks:
         self._write = write
         self._outstanding: dict[int, None] = {}
         self._finished: list[int] = []
+        self._writing = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -38,13 +39,16 @@ class Acks:
 
     async def flush(self) -> None:
         """Write what is finished now."""
-        finished, self._finished = sorted(self._finished), []
-        lowest_outstanding = next(iter(self._outstanding), None)
-        below = [tag for tag in finished if lowest_outstanding is None or tag < lowest_outstanding]
-        if below:
-            await self._write(below[-1], True)
-        for tag in finished[len(below) :]:
-            await self._write(tag, False)
+        # One after the other: a run written while an earlier flush still has a single tag to write would cover that
+        # tag, and acknowledging it again makes the broker close the channel.
+        async with self._writing:
+            finished, self._finished = sorted(self._finished), []
+            lowest_outstanding = next(iter(self._outstanding), None)
+            below = [tag for tag in finished if lowest_outstanding is None or tag < lowest_outstanding]
+            if below:
+                await self._write(below[-1], True)
+            for tag in finished[len(below) :]:
+                await self._write(tag, False)
 
     def _start_flush(self) -> None:
         self._timer = None
