@@ -20,7 +20,12 @@ def update(facts: Facts) -> Document:
 
     Plain operators only: in a pipeline a client's string that starts with "$" would be evaluated.
     """
-    most: Document = {"head": facts.head._asdict(), "updatedAt": DatetimeMS(facts.updated_at_ms)}
+    # Named one by one: `_asdict` takes three times as long, and this runs for every notification of every batch.
+    final, attempt, rank, status = facts.head
+    most: Document = {
+        "head": {"final": final, "attempt": attempt, "rank": rank, "status": status},
+        "updatedAt": DatetimeMS(facts.updated_at_ms),
+    }
     least: Document = {}
     if facts.due_at_ms is not None:
         most["dueAt"] = DatetimeMS(facts.due_at_ms)

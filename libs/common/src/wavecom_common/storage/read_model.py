@@ -19,6 +19,7 @@ from wavecom_common.storage.driver import (
 )
 from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
 from wavecom_common.storage.facts import STATUSES, Facts
+from wavecom_common.storage.inserts import insert_new
 
 # Newest first; the id settles which of one millisecond is first.
 _NEWEST_FIRST: Final = [("createdAt", DESCENDING), ("_id", DESCENDING)]
@@ -67,13 +68,18 @@ class ReadModel:
     async def merge(self, facts: Mapping[str, Facts]) -> None:
         """Join facts into what is stored, by notification id. In any order, any number of times: the result is one.
 
+        Facts that hold the request are most often the first there are: they are tried as plain inserts, which cost the
+        server a quarter of an upsert. Those that were not the first, and all others, are joined in.
+
         Raises:
             Unstorable: the database will not take at least one of them; the others may have been written.
         """
+        inserted = await self._insert(facts)
         with database_errors():
             operations = [
                 UpdateOne({"_id": ObjectId(notification_id)}, facts_document.update(known), upsert=True)
                 for notification_id, known in facts.items()
+                if notification_id not in inserted
             ]
             for _ in range(_MERGE_TRIES):
                 # Events of types from the future tell nothing, and the driver refuses to write nothing.
@@ -81,6 +87,14 @@ class ReadModel:
                     operations = await self._write(operations)
         if operations:
             raise Unavailable("database: others kept inserting the same notifications")
+
+    async def _insert(self, facts: Mapping[str, Facts]) -> set[str]:
+        """Insert those with a request that are not there yet; which ones that were."""
+        new = [notification_id for notification_id, known in facts.items() if known.request is not None]
+        if not new:
+            return set()
+        places = await insert_new(self._collection, [_document(one, facts[one]) for one in new])
+        return set(new).difference(new[place] for place in places)
 
     async def _write(self, operations: list[UpdateOne]) -> list[UpdateOne]:
         """Run the updates and return those that lost a race to insert a document: they find it the next time."""
@@ -195,3 +209,7 @@ class ReadModel:
     @property
     def _collection(self) -> driver.Collection:
         return self._database.collection(self._name)
+
+
+def _document(notification_id: str, facts: Facts) -> Document:
+    return {"_id": ObjectId(notification_id), **facts_document.document(facts)}
