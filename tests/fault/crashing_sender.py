@@ -39,13 +39,13 @@ def dying_after_the_terminal_event(method: Method, marker: Path) -> Method:
 def plant(point: str, marker: Path) -> None:
     match point:
         case "after claim":
-            Ledger.claim = dying_after(Ledger.claim, marker)  # type: ignore[method-assign]
+            Ledger.claim_all = dying_after(Ledger.claim_all, marker)  # type: ignore[method-assign]
         case "during the provider call":
             SimulatedProvider.deliver = dying_during_the_call(SimulatedProvider.deliver, marker)  # type: ignore[method-assign]
         case "after the provider's answer":
             SimulatedProvider.deliver = dying_after(SimulatedProvider.deliver, marker)  # type: ignore[method-assign]
         case "after the outcome is stored":
-            Ledger.settle = dying_after(Ledger.settle, marker)  # type: ignore[method-assign]
+            Ledger.settle_all = dying_after(Ledger.settle_all, marker)  # type: ignore[method-assign]
         case "after publish":
             EventPublisher.publish = dying_after_the_terminal_event(EventPublisher.publish, marker)  # type: ignore[method-assign]
         case "before ack":

@@ -51,7 +51,7 @@ async def test_applying_the_indexes_again_changes_nothing(database: Database) ->
         "recipient_1",
         "channel_1_head.status_1",
     } <= before[names.NOTIFICATIONS].keys()
-    assert before[names.DELIVERIES]["claimedAt_1"]["expireAfterSeconds"] == 14 * 24 * 3600
+    assert before[names.DELIVERIES]["at_1"]["expireAfterSeconds"] == 14 * 24 * 3600
 
 
 @pytest.mark.parametrize(

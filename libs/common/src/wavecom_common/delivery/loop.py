@@ -1,32 +1,58 @@
 """The delivery loop: claim, call, store the outcome, publish what follows. The same for every channel."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Final
 
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery import metering
-from wavecom_common.delivery.claims import Call, LookAgain, Repeat, Resume, decide
+from wavecom_common.delivery.claims import Call, Decision, LookAgain, Repeat, Resume, decide
 from wavecom_common.delivery.policy import FAIL, Consequences, consequences, unknown_action
 from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome
+from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
-from wavecom_common.kernel.errors import Draining
+from wavecom_common.kernel.errors import Draining, Unavailable, Unroutable, WavecomError
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.ledger import Claim, Ledger
+from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.telemetry import attributes, spans
 from wavecom_common.telemetry.logs import get_logger
 
 PUBLISH_TIMEOUT_S: Final = 10.0
+# Deliveries that end within this time of each other are stored and told together.
+_LINGER_S: Final = 0.010
+_MAX_ENDINGS: Final = 500
+_ENDINGS_IN_FLIGHT: Final = 4
 
 _log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What the claims of a group of attempts found, by their keys, and what is done about each."""
+
+    found: Mapping[str, Claim | None]
+    decisions: Mapping[str, Decision]
+    # Tells that those are started which are to be called; returns the error when that failed.
+    telling: asyncio.Task[WavecomError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """An attempt that was made and is not yet stored."""
+
+    event: Event
+    settled: Settled
+    draining: asyncio.Event
 
 
 class DeliveryLoop:
@@ -57,6 +83,9 @@ class DeliveryLoop:
         self._look_again = Retry(look_again_ms, "another sender has the attempt in hand")
         self._clock = clock
         self._in_hand: dict[str, asyncio.Task[Outcome]] = {}
+        self._endings: Batcher[_Ending, Outcome] = Batcher(
+            self._end, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT
+        )
 
     async def handle(self, incoming: Incoming) -> Sequence[Outcome]:
         """Deliver every event of the message; see `messaging.incoming.Handler`.
@@ -65,19 +94,21 @@ class DeliveryLoop:
             Draining: not every event was begun before the process was told to stop.
             Unavailable: something could not be stored or published; called again, it goes on from there.
         """
+        events = incoming.events
         begun: list[asyncio.Task[Outcome]] = []
-        for event in incoming.events:
-            await self._slots.acquire(event.priority)
+        while len(begun) < len(events):
+            # All events of a message are of one priority: they came through one queue.
+            count = await self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
             if incoming.draining.is_set():
-                self._slots.release()
+                self._slots.release(count)
                 break
-            begun.append(self._begin(event, incoming.draining))
+            begun += self._begin(events[len(begun) : len(begun) + count], incoming.draining)
         outcomes: list[Outcome] = []
         for result in await asyncio.gather(*begun, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             outcomes.append(result)
-        if len(outcomes) < len(incoming.events):
+        if len(outcomes) < len(events):
             raise Draining("stopped before every delivery of the message was begun")
         return outcomes
 
@@ -95,74 +126,98 @@ class DeliveryLoop:
         found = await self._ledger.claim(key)
         match decide(found, owner=self._ledger.owner, now_ms=self._clock.now_ms()):
             case Repeat(outcome, ended_at_ms):
-                return await self._publish(self._consequences(event, outcome, ended_at_ms))
+                await self._publish([self._consequences(event, outcome, ended_at_ms)])
+                return ACK
             case LookAgain():
                 return self._look_again
             case Resume() if found is not None and not await self._ledger.take_over(key, found):
                 return self._look_again
         ended = await self._ledger.settle(key, PermanentFailure(f"dead-lettered: {reason}"), self._clock.now_ms())
-        await self._tell(event, ended)
+        await self._publish_ends([self._follows(event, ended)])
         return DeadLetter(reason, ended=True)
 
-    def _begin(self, event: Event, draining: asyncio.Event) -> asyncio.Task[Outcome]:
-        key = _key(event)
-        task = self._in_hand.get(key)
-        if task is not None:
-            # The broker gave it out again while we still work on it: whoever asks gets the one result.
-            self._slots.release()
-            return task
-        task = asyncio.get_running_loop().create_task(self._deliver(key, event, draining))
-        self._in_hand[key] = task
+    def _begin(self, events: Sequence[Event], draining: asyncio.Event) -> list[asyncio.Task[Outcome]]:
+        """Start deliveries, one task each, that are claimed together; each holds a slot until it is done."""
+        loop = asyncio.get_running_loop()
+        fresh = {key: event for event in events if (key := _key(event)) not in self._in_hand}
+        claiming = loop.create_task(self._claim(fresh)) if fresh else None
+        tasks: list[asyncio.Task[Outcome]] = []
+        for event in events:
+            key = _key(event)
+            task = self._in_hand.get(key)
+            if task is not None:
+                # The broker gave it out again while we still work on it: whoever asks gets the one result.
+                self._slots.release()
+            else:
+                assert claiming is not None
+                task = loop.create_task(self._deliver(key, event, claiming, draining))
+                self._in_hand[key] = task
+                task.add_done_callback(partial(self._done, key))
+            tasks.append(task)
+        return tasks
 
-        def done(_: asyncio.Task[Outcome]) -> None:
-            del self._in_hand[key]
-            self._slots.release()
+    def _done(self, key: str, _: asyncio.Task[Outcome]) -> None:
+        del self._in_hand[key]
+        self._slots.release()
 
-        task.add_done_callback(done)
-        return task
+    async def _claim(self, events: Mapping[str, Event]) -> _Claimed:
+        """Claim attempts, by their keys, and begin to tell that those are started which are to be."""
+        known = {key: event for key, event in events.items() if event.type == types.DISPATCHED}
+        found = dict(zip(known, await self._ledger.claim_all(list(known)), strict=True))
+        now_ms = self._clock.now_ms()
+        decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=now_ms) for key, claim in found.items()}
+        started = [
+            types.started(known[key], provider=self._adapter.name, now_ms=now_ms)
+            for key, decision in decisions.items()
+            if isinstance(decision, Call)
+        ]
+        return _Claimed(found, decisions, asyncio.get_running_loop().create_task(self._tell(started)))
 
-    async def _deliver(self, key: str, event: Event, draining: asyncio.Event) -> Outcome:
+    async def _deliver(
+        self, key: str, event: Event, claiming: asyncio.Task[_Claimed], draining: asyncio.Event
+    ) -> Outcome:
+        claimed = await claiming
         if event.type != types.DISPATCHED:
             return DeadLetter(f"a sender does not know the event type {event.type[:64]!r}")
-        found = await self._ledger.claim(key)
-        match decide(found, owner=self._ledger.owner, now_ms=self._clock.now_ms()):
+        found = claimed.found[key]
+        match claimed.decisions[key]:
             case Call():
-                ended = await self._call_and_store(key, event, draining)
+                outcome = await self._call(event)
             case Repeat(outcome, ended_at_ms):
-                return await self._publish(self._consequences(event, outcome, ended_at_ms))
+                await self._publish([self._consequences(event, outcome, ended_at_ms)])
+                return ACK
             case Resume() if found is not None and await self._ledger.take_over(key, found):
-                ended = await self._resume(key, event, draining)
+                outcome = await self._resume(event)
             case Resume() | LookAgain():
                 return self._look_again
-        return await self._tell(event, ended)
+        settled = Settled(key, outcome, self._clock.now_ms())
+        ended = await self._endings.submit(_Ending(event, settled, draining))
+        if (untold := await claimed.telling) is not None:
+            raise untold
+        return ended
 
-    async def _tell(self, event: Event, ended: Claim) -> Outcome:
-        assert ended.outcome is not None
-        follows = self._consequences(event, ended.outcome, ended.ended_at_ms)
-        metering.count_events(follows.now)
-        return await self._publish(follows)
+    async def _tell(self, events: Sequence[Event]) -> WavecomError | None:
+        """Publish, and return the error instead of raising it: several wait for this."""
+        try:
+            await self._publisher.publish(events, timeout_s=PUBLISH_TIMEOUT_S)
+        except WavecomError as error:
+            return error
+        return None
 
-    async def _resume(self, key: str, event: Event, draining: asyncio.Event) -> Claim:
+    async def _resume(self, event: Event) -> DeliveryOutcome:
+        """Go on with an attempt whose sender died at it: nobody knows whether its call took effect."""
         action = unknown_action(event)
         _log.warning("delivery_outcome_unknown", event_id=event.event_id, action=action)
         if action == FAIL:
-            lost = UnknownOutcome("the sender died during the provider call")
-            return await self._store(key, lost, self._clock.now_ms(), draining)
-        told = types.outcome_unknown(event, action=action, now_ms=self._clock.now_ms())
-        metering.count_events([told])
-        await self._publisher.publish([told], timeout_s=PUBLISH_TIMEOUT_S)
-        return await self._call_and_store(key, event, draining)
-
-    async def _call_and_store(self, key: str, event: Event, draining: asyncio.Event) -> Claim:
-        started = types.started(event, provider=self._adapter.name, now_ms=self._clock.now_ms())
-        telling = asyncio.ensure_future(self._publisher.publish([started], timeout_s=PUBLISH_TIMEOUT_S))
-        try:
-            outcome = await self._call(event)
-            ended = await self._store(key, outcome, self._clock.now_ms(), draining)
-        finally:
-            await asyncio.gather(telling, return_exceptions=True)
-        telling.result()
-        return ended
+            return UnknownOutcome("the sender died during the provider call")
+        now_ms = self._clock.now_ms()
+        told = [
+            types.outcome_unknown(event, action=action, now_ms=now_ms),
+            types.started(event, provider=self._adapter.name, now_ms=now_ms),
+        ]
+        metering.count_events(told)
+        await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+        return await self._call(event)
 
     async def _call(self, event: Event) -> DeliveryOutcome:
         attempt = Attempt(
@@ -190,23 +245,49 @@ class DeliveryLoop:
             _log.exception("adapter_failed", notification_id=attempt.notification_id, attempt=attempt.number)
             return UnknownOutcome(f"the adapter raised {type(error).__name__}")
 
-    async def _store(self, key: str, outcome: DeliveryOutcome, ended_at_ms: int, draining: asyncio.Event) -> Claim:
-        # Only this process knows the outcome: it waits here until the ledger does, too.
-        def tell(error: Exception) -> None:
-            _log.warning("outcome_not_stored", attempt=key, error=str(error))
+    async def _end(self, endings: list[_Ending]) -> Sequence[Outcome | BaseException]:
+        """Store the outcomes, then publish what follows from them."""
+        try:
+            await self._store_and_publish(endings)
+        except (Unavailable, Unroutable, Draining):
+            raise
+        except Exception as error:  # noqa: BLE001 - one that can't be stored or told must not keep the others
+            if len(endings) == 1:
+                return [error]
+            return [one for ending in endings for one in await self._end([ending])]
+        return [ACK] * len(endings)
 
-        return await until_available(lambda: self._ledger.settle(key, outcome, ended_at_ms), stop=draining, tell=tell)
+    async def _store_and_publish(self, endings: Sequence[_Ending]) -> None:
+        # Only this process knows the outcomes: it waits here until the ledger does, too.
+        def tell(error: Exception) -> None:
+            _log.warning("outcomes_not_stored", attempts=[ending.settled.key for ending in endings], error=str(error))
+
+        settled = [ending.settled for ending in endings]
+        held = await until_available(lambda: self._ledger.settle_all(settled), stop=endings[0].draining, tell=tell)
+        follows = [self._follows(ending.event, claim) for ending, claim in zip(endings, held, strict=True)]
+        await self._publish_ends(follows)
+
+    async def _publish_ends(self, follows: Sequence[Consequences]) -> None:
+        metering.count_events(event for one in follows for event in one.now)
+        await self._publish(follows)
+
+    def _follows(self, event: Event, claim: Claim) -> Consequences:
+        assert claim.outcome is not None
+        return self._consequences(event, claim.outcome, claim.ended_at_ms)
 
     def _consequences(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Consequences:
         return consequences(
             event, outcome, provider=self._adapter.name, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
         )
 
-    async def _publish(self, follows: Consequences) -> Outcome:
-        await self._publisher.publish(follows.now, timeout_s=PUBLISH_TIMEOUT_S)
-        if follows.later:
-            await self._publisher.publish_later(follows.later, delay_ms=follows.delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
-        return ACK
+    async def _publish(self, follows: Sequence[Consequences]) -> None:
+        await self._publisher.publish([event for one in follows for event in one.now], timeout_s=PUBLISH_TIMEOUT_S)
+        later: dict[int, list[Event]] = {}
+        for one in follows:
+            if one.later:
+                later.setdefault(one.delay_ms, []).extend(one.later)
+        for delay_ms, events in later.items():
+            await self._publisher.publish_later(events, delay_ms=delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
 
 
 def _key(event: Event) -> str:

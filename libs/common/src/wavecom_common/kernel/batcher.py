@@ -8,6 +8,7 @@ system pays no delay, and a busy one pays per batch what it would have paid per 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from wavecom_common.kernel.errors import Overloaded
@@ -16,8 +17,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(slots=True, eq=False)
+class _Group(Generic[Item, Result]):
+    """What one caller handed in at once, and where it waits for the results."""
+
+    items: Sequence[Item]
+    results: asyncio.Future[Sequence[Result | BaseException]]
+
+
 class Batcher(Generic[Item, Result]):
-    """Runs `flush(items)` for batches of submitted items; every caller gets the result at its own item's place.
+    """Runs `flush(items)` for batches of submitted items; every caller gets the results of its own items.
 
     `flush` returns one result per item, in order; a result that is an exception is raised to that item's caller. An
     exception raised by `flush` is raised to every caller of the batch.
@@ -37,7 +46,8 @@ class Batcher(Generic[Item, Result]):
         self._linger_s = linger_s
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
-        self._pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._groups: deque[_Group[Item, Result]] = deque()
+        self._pending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_start_s = float("-inf")
@@ -45,7 +55,7 @@ class Batcher(Generic[Item, Result]):
     @property
     def pending(self) -> int:
         """Items that wait for a batch."""
-        return len(self._pending)
+        return self._pending
 
     async def submit(self, item: Item) -> Result:
         """Hand in one item and wait for its result.
@@ -53,33 +63,40 @@ class Batcher(Generic[Item, Result]):
         Raises:
             Overloaded: `max_pending` items are waiting already; nothing was done with this one.
         """
-        return await self._enqueue(item)
+        [result] = await self.submit_all([item])
+        return result
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result]:
-        """Hand in several items and wait until all are settled; the first error among them, if any, is raised."""
-        if len(items) == 1:
-            return [await self._enqueue(items[0])]
-        results = await asyncio.gather(*[self._enqueue(item) for item in items], return_exceptions=True)
-        settled: list[Result] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            settled.append(result)
-        return settled
+        """Hand in several items and wait until all are settled; the first error among them, if any, is raised.
 
-    def _enqueue(self, item: Item) -> asyncio.Future[Result]:
-        if len(self._pending) >= self._max_pending:
-            raise Overloaded(f"{self._max_pending} items are waiting to be written")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._pending.append((item, future))
+        They cost one wait, not one each: what comes together stays together, up to `max_items`.
+
+        Raises:
+            Overloaded: more than `max_pending` items would be waiting; nothing was done with these.
+        """
+        if self._pending + len(items) > self._max_pending:
+            raise Overloaded(f"{self._pending} items are waiting to be written")
+        if not items:
+            return []
+        if len(items) <= self._max_items:
+            results = await self._enqueue(items)
+        else:
+            parts = [items[at : at + self._max_items] for at in range(0, len(items), self._max_items)]
+            settled = await asyncio.gather(*[self._enqueue(part) for part in parts], return_exceptions=True)
+            results = [one for part in settled for one in (part if not isinstance(part, BaseException) else [part])]
+        return [_value(result) for result in results]
+
+    def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[Sequence[Result | BaseException]]:
+        group: _Group[Item, Result] = _Group(items, asyncio.get_running_loop().create_future())
+        self._groups.append(group)
+        self._pending += len(items)
         if len(self._tasks) < self._max_in_flight:
             self._arm()
-        return future
+        return group.results
 
     def _arm(self) -> None:
         """See to it that a batch starts: now when one is full, else when the linger is over."""
-        if len(self._pending) >= self._max_items:
+        if self._pending >= self._max_items:
             self._start_due()
         elif self._timer is None:
             # After a quiet moment that is at once, but callers of this same turn of the loop still come along.
@@ -91,7 +108,7 @@ class Batcher(Generic[Item, Result]):
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        while self._pending and len(self._tasks) < self._max_in_flight:
+        while self._groups and len(self._tasks) < self._max_in_flight:
             batch = self._take()
             if not batch:
                 break
@@ -100,34 +117,42 @@ class Batcher(Generic[Item, Result]):
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._pending and len(batch) < self._max_items:
-            item, future = self._pending.popleft()
-            # A caller that gave up waiting has told its own caller that nothing is promised: leave its item out.
-            if not future.done():
-                batch.append((item, future))
+    def _take(self) -> list[_Group[Item, Result]]:
+        batch: list[_Group[Item, Result]] = []
+        count = 0
+        while self._groups and count + len(self._groups[0].items) <= self._max_items:
+            group = self._groups.popleft()
+            self._pending -= len(group.items)
+            # A caller that gave up waiting has told its own caller that nothing is promised: leave its items out.
+            if not group.results.done():
+                batch.append(group)
+                count += len(group.items)
         return batch
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._pending:
+        if self._groups:
             self._arm()
 
-    async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run(self, batch: list[_Group[Item, Result]]) -> None:
         try:
-            results = await self._flush([item for item, _ in batch])
+            results = await self._flush([item for group in batch for item in group.items])
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            for group in batch:
+                if not group.results.done():
+                    group.results.set_exception(error) if isinstance(error, Exception) else group.results.cancel()
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        at = 0
+        for group in batch:
+            until = at + len(group.items)
+            if not group.results.done():
+                group.results.set_result(results[at:until])
+            at = until
+
+
+def _value(result: Result | BaseException) -> Result:
+    if isinstance(result, BaseException):
+        raise result
+    return result

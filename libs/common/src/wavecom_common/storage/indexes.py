@@ -10,6 +10,7 @@ from wavecom_common.storage.errors import database_errors
 from wavecom_common.storage.pointer import Pointers
 
 # Longer than the longest delay and the oldest message: a claim that is forgotten lets its attempt be made again.
+# An outcome is younger than its claim, so it is never forgotten first.
 LEDGER_DAYS: Final = 14
 
 INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
@@ -28,7 +29,7 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
         ),
     ],
     names.SWEEPS: [IndexModel([("until", ASCENDING)], expireAfterSeconds=24 * 3600)],
-    names.DELIVERIES: [IndexModel([("claimedAt", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
+    names.DELIVERIES: [IndexModel([("at", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
     # Each record says when it ends.
     names.IDEMPOTENCY_KEYS: [IndexModel([("expiresAt", ASCENDING)], expireAfterSeconds=0)],
 }
