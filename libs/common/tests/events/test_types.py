@@ -33,7 +33,7 @@ def test_every_event_type_has_a_routing_key_of_the_plan() -> None:
         )
     }
     assert keys == {
-        "notification.requested.email.medium",
+        "notification.requested",
         "notification.dispatched.email.medium",
         "notification.started.email",
         "notification.sent.email",

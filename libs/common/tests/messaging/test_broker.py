@@ -15,7 +15,7 @@ from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REASON_HEADER
-from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 
 DELAYS_MS = [100, 1000]
@@ -112,8 +112,9 @@ async def test_many_events_at_once_share_messages(broker: str) -> None:
 
 async def test_events_of_different_routing_keys_never_share_a_message(broker: str) -> None:
     recorder = Recorder()
-    async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
-        events = [a_request(channel=channel) for channel in ("email", "sms", "push") for _ in range(5)]
+    async with publishing(broker) as publisher, consuming(broker, recorder, publisher, routing.PROJECTOR_QUEUE):
+        requests = [a_request(channel=channel) for channel in ("email", "sms", "push") for _ in range(5)]
+        events = [types.started(a_dispatch(request=one), provider="p", now_ms=1) for one in requests]
         await publisher.publish(events, timeout_s=10)
         await eventually(lambda: len(recorder.event_ids) == 15)
     assert all(len({event.channel for event in incoming.events}) == 1 for incoming in recorder.seen)
@@ -188,7 +189,7 @@ async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(bro
     recorder = Recorder(answer)
     async with publishing(broker) as publisher:
         await publisher.publish_message(
-            routing.EVENTS_EXCHANGE, "notification.requested.email.medium", publisher.message(events)
+            routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events)
         )
         async with consuming(broker, recorder, publisher):
             await eventually(lambda: len(recorder.seen) == 2)
@@ -201,7 +202,7 @@ async def test_a_body_that_is_no_batch_ends_in_the_dead_letter_queue_with_the_re
     recorder = Recorder()
     async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
         broken = aio_pika.Message(b"\xff\xffnot protobuf", content_type=codec.CONTENT_TYPE, message_id="broken")
-        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested.email.low", broken)
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", broken)
         await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
     dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert dead.body == b"\xff\xffnot protobuf"
@@ -243,7 +244,7 @@ async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbo
 
     async with publishing(broker) as publisher:
         await publisher.publish_message(
-            routing.EVENTS_EXCHANGE, "notification.requested.email.medium", publisher.message(events)
+            routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events)
         )
         async with consuming(broker, handler, publisher):
             await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))

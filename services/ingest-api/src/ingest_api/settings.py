@@ -18,6 +18,8 @@ class IngestSettings(Settings):
     # Comma-separated; * is every one.
     cors_origins: str = "*"
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    # Less than elsewhere: a client waits for it.
+    batch_linger_ms: float = Field(20.0, ge=0, le=1000)
     # How long a request may wait for the broker's confirm before it is answered with 503.
     accept_timeout_s: float = Field(5.0, gt=0)
     # How long a repeated Idempotency-Key is answered with the first answer.

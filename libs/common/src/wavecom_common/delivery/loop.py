@@ -29,7 +29,7 @@ from wavecom_common.telemetry.logs import get_logger
 
 PUBLISH_TIMEOUT_S: Final = 10.0
 # Deliveries that end within this time of each other are stored and told together.
-_LINGER_S: Final = 0.010
+_LINGER_S: Final = 0.020
 _MAX_ENDINGS: Final = 500
 _ENDINGS_IN_FLIGHT: Final = 4
 

@@ -1,7 +1,6 @@
 """Events to the body of one AMQP message and back. Content type and encoding travel as AMQP properties."""
 
 import gzip
-import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ CONTENT_TYPE: Final = "application/vnd.wavecom.event-batch.v1+protobuf"
 GZIP: Final = "gzip"
 # A body may grow to this when decompressed; more is hostile or broken.
 MAX_DECODED_BYTES: Final = 16 * 1024 * 1024
+_GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,13 @@ def _unpack(body: bytes, content_encoding: str | None) -> bytes:
         return body
     if content_encoding != GZIP:
         raise Undecodable(f"content encoding {content_encoding!r} is not known")
+    unpacker = zlib.decompressobj(wbits=_GZIP_WBITS)
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as unpacked:
-            data = unpacked.read(MAX_DECODED_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
+        data = unpacker.decompress(body, MAX_DECODED_BYTES + 1)
+    except zlib.error as error:
         raise Undecodable("the body is not gzip") from error
     if len(data) > MAX_DECODED_BYTES:
         raise Undecodable(f"the body unpacks to more than {MAX_DECODED_BYTES} bytes")
+    if not unpacker.eof:
+        raise Undecodable("the body is not gzip")
     return data

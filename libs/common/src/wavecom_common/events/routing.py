@@ -21,17 +21,23 @@ _STEMS: Final = {
     types.FAILED: "failed",
     types.OUTCOME_UNKNOWN: "unknown",
 }
-_BY_PRIORITY: Final = frozenset({types.REQUESTED, types.DISPATCHED})
 
 
 def routing_key(event: Event) -> str:
     """`notification.<what>.<channel>`, with the priority behind it where queues are kept apart by priority.
 
+    Requests are `notification.requested`, all of them: one queue takes them, and a message holds events of one key, so
+    nine keys would make nine small messages of what can be one.
+
     Raises:
         KeyError: the event's type is not one of ours; we only publish what we know.
     """
-    key = f"notification.{_STEMS[event.type]}.{event.channel}"
-    return f"{key}.{event.priority}" if event.type in _BY_PRIORITY else key
+    key = f"notification.{_STEMS[event.type]}"
+    if event.type == types.REQUESTED:
+        return key
+    if event.type == types.DISPATCHED:
+        return f"{key}.{event.channel}.{event.priority}"
+    return f"{key}.{event.channel}"
 
 
 def sender_queue(channel: str, priority: str) -> str:

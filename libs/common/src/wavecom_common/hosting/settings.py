@@ -32,8 +32,9 @@ class Settings(BaseSettings):
     retry_base_delay_s: float = Field(5.0, ge=0.01)
     retry_levels: int = Field(9, ge=1, le=12)
 
-    # Events of one routing key leave together when they come within this time of each other.
-    batch_linger_ms: float = Field(5.0, ge=0, le=1000)
+    # Events of one routing key leave together when they come within this time of each other; the first after a quiet
+    # moment leaves at once.
+    batch_linger_ms: float = Field(50.0, ge=0, le=1000)
     batch_max_events: int = Field(100, ge=1, le=1000)
 
     @property

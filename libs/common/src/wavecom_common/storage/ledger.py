@@ -27,7 +27,7 @@ from wavecom_common.telemetry.logs import get_logger
 # Renewed at a third of its time, so an owner that lives keeps it, and one that died is taken over from soon.
 LEASE_S: Final = 10.0
 _MAX_BATCH: Final = 500
-_LINGER_S: Final = 0.010
+_LINGER_S: Final = 0.020
 
 _KINDS: Final[dict[str, type[DeliveryOutcome]]] = {
     kind.__name__: kind
