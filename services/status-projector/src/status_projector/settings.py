@@ -9,8 +9,8 @@ class ProjectorSettings(Settings):
 
     # A message holds up to `batch_max_events` events, so this bounds what is held in memory.
     prefetch: int = Field(200, ge=1, le=2000)
-    projector_max_events: int = Field(1000, ge=1, le=10_000)
-    projector_linger_ms: float = Field(100.0, ge=0, le=1000)
+    projector_max_events: int = Field(4000, ge=1, le=10_000)
+    projector_linger_ms: float = Field(200.0, ge=0, le=1000)
     # A notification that stands still so long after its next step was due is sent again out of the event store.
     sweep_after_s: float = Field(300.0, gt=0)
     sweep_interval_s: float = Field(60.0, gt=0)
