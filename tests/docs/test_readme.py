@@ -2,11 +2,11 @@
 
 import json
 import re
-from inspect import getsource
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from wavecom_common.events import routing
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.messaging import topology
@@ -46,9 +46,13 @@ def test_the_table_has_every_setting_with_its_default_and_its_processes() -> Non
 
 
 def test_the_table_has_every_metric() -> None:
-    made = re.findall(r'create_(\w+)\(\s*"([\w.]+)"(,\s*unit="s")?', getsource(metrics))
-    suffixes = {"counter": "_total", "histogram": "", "gauge": ""}
-    names = {name.replace(".", "_") + ("_seconds" if unit else "") + suffixes[kind] for kind, name, unit in made}
+    families = [
+        family
+        for instrument in vars(metrics).values()
+        if isinstance(instrument, MetricWrapperBase)
+        for family in instrument.describe()
+    ]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     assert {row[0].strip("`") for row in rows("Looking inside")} == names
 
 

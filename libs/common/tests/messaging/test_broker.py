@@ -188,9 +188,7 @@ async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(bro
 
     recorder = Recorder(answer)
     async with publishing(broker) as publisher:
-        await publisher.publish_message(
-            routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events)
-        )
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events))
         async with consuming(broker, recorder, publisher):
             await eventually(lambda: len(recorder.seen) == 2)
     assert [event.event_id for event in recorder.seen[1].events] == [events[1].event_id]
@@ -243,9 +241,7 @@ async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbo
         return [ACK] * len(incoming.events)
 
     async with publishing(broker) as publisher:
-        await publisher.publish_message(
-            routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events)
-        )
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events))
         async with consuming(broker, handler, publisher):
             await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
     assert handled == {events[0].event_id, events[2].event_id}

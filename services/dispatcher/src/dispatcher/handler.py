@@ -37,8 +37,7 @@ class Dispatcher:
         await self._publisher.publish(follows, timeout_s=PUBLISH_TIMEOUT_S)
         for event in follows:
             if event.type == types.FAILED:
-                labels = {"channel": event.channel, "priority": event.priority, "reason": event.failed.reason}
-                metrics.FAILED.add(1, labels)
+                metrics.FAILED.labels(event.channel, event.priority, event.failed.reason).inc()
         return [_outcome(event) for event in incoming.events]
 
 

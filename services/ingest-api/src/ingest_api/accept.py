@@ -80,7 +80,7 @@ class Acceptor:
         except WavecomError as error:
             raise _refusal(error) from error
         for (channel, priority), count in Counter((event.channel, event.priority) for event in events).items():
-            metrics.ACCEPTED.add(count, {"channel": channel, "priority": priority})
+            metrics.ACCEPTED.labels(channel, priority).inc(count)
         return events
 
     def _event(self, request: NotificationRequest, notification_id: str, now_ms: int) -> Event:

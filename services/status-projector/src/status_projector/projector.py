@@ -70,7 +70,7 @@ class Projector:
         self._measure(events)
 
     def _measure(self, events: Sequence[Event]) -> None:
-        metrics.BATCH_SIZE.record(len(events), {"what": "projection"})
+        metrics.BATCH_SIZE.labels("projection").observe(len(events))
         # One figure a batch, of its oldest event: a figure an event would take a tenth of the batch's time.
         oldest_ms = min(event.occurred_at_ms for event in events)
-        metrics.PROJECTOR_LAG_SECONDS.record((self._clock.now_ms() - oldest_ms) / 1000)
+        metrics.PROJECTOR_LAG_SECONDS.observe((self._clock.now_ms() - oldest_ms) / 1000)

@@ -184,5 +184,5 @@ class Sweeper:
         if repaired:
             swept[REPAIRED] = len(repaired)
         for kind, count in swept.items():
-            metrics.SWEPT.add(count, {"kind": kind})
+            metrics.SWEPT.labels(kind).inc(count)
         return swept

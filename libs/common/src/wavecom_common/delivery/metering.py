@@ -11,19 +11,19 @@ from wavecom_common.telemetry import metrics
 
 def count_call(provider: str, outcome: DeliveryOutcome, seconds: float) -> None:
     """One provider call was made and took that long."""
-    metrics.PROVIDER_SECONDS.record(seconds, {"provider": provider, "outcome": type(outcome).__name__})
+    metrics.PROVIDER_SECONDS.labels(provider, type(outcome).__name__).observe(seconds)
 
 
 def count_events(events: Iterable[Event]) -> None:
     """These events happened here, now (not: found in the ledger and told again)."""
     for event in events:
-        labels = {"channel": event.channel, "priority": event.priority}
+        labels = event.channel, event.priority
         if event.type == types.SENT:
-            metrics.SENT.add(1, labels)
-            metrics.POST_TO_SENT_SECONDS.record((event.occurred_at_ms - event.requested_at_ms) / 1000, labels)
+            metrics.SENT.labels(*labels).inc()
+            metrics.POST_TO_SENT_SECONDS.labels(*labels).observe((event.occurred_at_ms - event.requested_at_ms) / 1000)
         elif event.type == types.FAILED:
-            metrics.FAILED.add(1, {**labels, "reason": event.failed.reason})
+            metrics.FAILED.labels(*labels, event.failed.reason).inc()
         elif event.type == types.RETRY_SCHEDULED:
-            metrics.RETRIED.add(1, labels)
+            metrics.RETRIED.labels(*labels).inc()
         elif event.type == types.OUTCOME_UNKNOWN:
-            metrics.OUTCOME_UNKNOWN.add(1, labels)
+            metrics.OUTCOME_UNKNOWN.labels(*labels).inc()

@@ -17,7 +17,7 @@ from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import AnySettings, Settings
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.kernel.tasks import VITAL
-from wavecom_common.telemetry import logs, metrics, tracing
+from wavecom_common.telemetry import logs, tracing
 from wavecom_common.telemetry.logs import get_logger
 
 _log = get_logger()
@@ -35,7 +35,6 @@ def main(name: str, settings_type: type[AnySettings], build: Callable[[AnySettin
     try:
         settings = settings_type.load()
         logs.setup(name, settings.log_level)
-        metrics.setup(name)
         tracer = tracing.setup(name)
         with _pid_file(settings.pid_file):
             uvloop.run(run(name, settings, build))

@@ -144,7 +144,7 @@ class Consumer:
             counts = await message_counts(connection, self._queues)
         self._missing = [queue for queue, count in counts.items() if count is None]
         for queue, count in counts.items():
-            metrics.QUEUE_DEPTH.set(count or 0, {"queue": queue})
+            metrics.QUEUE_DEPTH.labels(queue).set(count or 0)
 
 
 async def _still_consumed(channel: AbstractChannel, tags: Sequence[str]) -> bool:

@@ -186,7 +186,7 @@ class EventPublisher:
     async def _send_batch(self, exchange: str, key: str, events: list[Event]) -> None:
         if self._missing:
             raise Unroutable(f"queue {self._missing[0]} is missing")
-        metrics.BATCH_SIZE.record(len(events), {"what": "publish"})
+        metrics.BATCH_SIZE.labels("publish").observe(len(events))
         self.messages_published += 1
         self.events_published += len(events)
         await self.publish_message(exchange, key, self.message(events))

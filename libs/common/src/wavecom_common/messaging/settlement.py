@@ -59,14 +59,14 @@ class Settlement:
             headers=self._dead_headers(queue, reason),
         )
         await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
-        metrics.DEAD_LETTERED.add(1, {"queue": queue})
+        metrics.DEAD_LETTERED.labels(queue).inc()
         _log.error("message_dead_lettered", queue=queue, reason=reason)
 
     async def _retry(self, queue: str, event: Event, outcome: Retry, failures: int) -> None:
         headers: dict[str, FieldValue] = {FAILURES_HEADER: failures + outcome.failed}
         message = self._publisher.message([event], headers)
         await self._publisher.publish_message(routing.retry_name(outcome.delay_ms), routing.direct_key(queue), message)
-        metrics.HANDLER_RETRIES.add(1, {"queue": queue})
+        metrics.HANDLER_RETRIES.labels(queue).inc()
         _log.warning(
             "event_retried", queue=queue, event_id=event.event_id, reason=outcome.reason, delay_ms=outcome.delay_ms
         )
@@ -79,7 +79,7 @@ class Settlement:
             # Nothing else will end this notification: what was to be done for it can't be done.
             end = types.failed(event, error=reason, reason=types.DEAD_LETTER, now_ms=self._clock.now_ms())
             await self._publisher.publish([end], timeout_s=CONFIRM_TIMEOUT_S)
-        metrics.DEAD_LETTERED.add(1, {"queue": queue})
+        metrics.DEAD_LETTERED.labels(queue).inc()
         _log.error("event_dead_lettered", queue=queue, event_id=event.event_id, reason=reason)
 
     def _dead_headers(self, queue: str, reason: str) -> dict[str, FieldValue]:

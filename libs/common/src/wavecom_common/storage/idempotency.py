@@ -76,7 +76,7 @@ class IdempotencyKeys:
         await self._completions.submit((record_id, answer))
 
     async def _insert(self, reservations: list[tuple[str, KeyRecord]]) -> Sequence[KeyRecord | BaseException | None]:
-        metrics.BATCH_SIZE.record(len(reservations), {"what": "idempotency key"})
+        metrics.BATCH_SIZE.labels("idempotency key").observe(len(reservations))
         documents = [self._to_document(record_id, record) for record_id, record in reservations]
         with operation_timeout(self._timeout_s):
             taken = await insert_new(self._collection, documents)

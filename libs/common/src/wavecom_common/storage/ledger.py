@@ -138,7 +138,7 @@ class Ledger:
 
     async def settle_all(self, settled: Sequence[Settled]) -> list[Claim]:
         """Store how attempts ended, in one write. The first outcome stored stays: what holds is returned, for each."""
-        metrics.BATCH_SIZE.record(len(settled), {"what": "outcome"})
+        metrics.BATCH_SIZE.labels("outcome").observe(len(settled))
         at = DatetimeMS(self._clock.now_ms())
         documents = [_settled_document(one, at) for one in settled]
         # Somebody took over while we were away, or an earlier try was done after all: what is there holds.
@@ -149,7 +149,7 @@ class Ledger:
         return [found.get(one.key) or Claim(self.owner, 0, one.outcome, one.ended_at_ms) for one in settled]
 
     async def _insert(self, keys: list[str]) -> Sequence[Claim | None]:
-        metrics.BATCH_SIZE.record(len(keys), {"what": "claim"})
+        metrics.BATCH_SIZE.labels("claim").observe(len(keys))
         now_ms = self._clock.now_ms()
         lease_until_ms = now_ms + self._lease_ms
         at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)

@@ -5,95 +5,72 @@ Labels are of few values (channel, priority, queue, reason): never an id, an add
 
 from typing import Final
 
-from opentelemetry import metrics
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-
-_meter = metrics.get_meter("wavecom")
+from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
-# ingest-api, by: channel, priority
-ACCEPTED = _meter.create_counter("wavecom.notifications.accepted", description="Notifications accepted (201)")
-# ingest-api, by: reason
-REFUSED = _meter.create_counter("wavecom.notifications.refused", description="Requests answered with an error")
-# ingest-api, by: status
-ACCEPT_SECONDS = _meter.create_histogram(
-    "wavecom.accept.duration",
-    unit="s",
-    description="From the start of a POST to its answer",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+# ingest-api
+ACCEPTED: Final = Counter("wavecom_notifications_accepted", "Notifications accepted (201)", ["channel", "priority"])
+# ingest-api
+REFUSED: Final = Counter("wavecom_notifications_refused", "Requests answered with an error", ["reason"])
+# ingest-api
+ACCEPT_SECONDS: Final = Histogram(
+    "wavecom_accept_duration_seconds", "From the start of a POST to its answer", ["status"], buckets=_SECONDS
 )
 # ingest-api
-BACKLOG = _meter.create_gauge(
-    "wavecom.backlog", description="Notifications waiting in the work queues, estimated from the queues' messages"
+BACKLOG: Final = Gauge(
+    "wavecom_backlog", "Notifications waiting in the work queues, estimated from the queues' messages"
 )
 # ingest-api
-BACKLOG_LEVEL = _meter.create_gauge(
-    "wavecom.backlog.level", description="0 normal, 1 warning, 2 critical, 3 emergency: requests are refused"
+BACKLOG_LEVEL: Final = Gauge(
+    "wavecom_backlog_level", "0 normal, 1 warning, 2 critical, 3 emergency: requests are refused"
 )
-# senders, by: channel, priority
-SENT = _meter.create_counter("wavecom.notifications.sent", description="Notifications sent")
-# senders and dispatcher, by: channel, priority, reason
-FAILED = _meter.create_counter("wavecom.notifications.failed", description="Notifications ended as failed")
-# senders, by: channel, priority
-RETRIED = _meter.create_counter("wavecom.notifications.retried", description="Attempts that failed and are retried")
-# senders, by: channel, priority
-OUTCOME_UNKNOWN = _meter.create_counter(
-    "wavecom.deliveries.outcome_unknown", description="Attempts whose earlier provider call may have taken effect"
+# senders
+SENT: Final = Counter("wavecom_notifications_sent", "Notifications sent", ["channel", "priority"])
+# senders and dispatcher
+FAILED: Final = Counter(
+    "wavecom_notifications_failed", "Notifications ended as failed", ["channel", "priority", "reason"]
 )
-# senders, by: channel, priority
-POST_TO_SENT_SECONDS = _meter.create_histogram(
-    "wavecom.post_to_sent.duration",
-    unit="s",
-    description="From acceptance to the provider's yes",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+# senders
+RETRIED: Final = Counter(
+    "wavecom_notifications_retried", "Attempts that failed and are retried", ["channel", "priority"]
 )
-# senders, by: provider, outcome
-PROVIDER_SECONDS = _meter.create_histogram(
-    "wavecom.provider.duration",
-    unit="s",
-    description="Duration of a provider call",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+# senders
+OUTCOME_UNKNOWN: Final = Counter(
+    "wavecom_deliveries_outcome_unknown",
+    "Attempts whose earlier provider call may have taken effect",
+    ["channel", "priority"],
 )
-# every consumer, by: queue
-QUEUE_DEPTH = _meter.create_gauge("wavecom.queue.depth", description="Messages ready in a queue this process reads")
-# every consumer, by: queue, reason
-DEAD_LETTERED = _meter.create_counter("wavecom.events.dead_lettered", description="Events moved to a dead-letter queue")
-# every consumer, by: queue
-HANDLER_RETRIES = _meter.create_counter(
-    "wavecom.events.handler_retries", description="Events whose handling is retried"
+# senders
+POST_TO_SENT_SECONDS: Final = Histogram(
+    "wavecom_post_to_sent_duration_seconds",
+    "From acceptance to the provider's yes",
+    ["channel", "priority"],
+    buckets=_SECONDS,
 )
-# publisher, ledger and projector, by: what
-BATCH_SIZE = _meter.create_histogram(
-    "wavecom.batch.size", description="Items written together", explicit_bucket_boundaries_advisory=_SIZES
+# senders
+PROVIDER_SECONDS: Final = Histogram(
+    "wavecom_provider_duration_seconds", "Duration of a provider call", ["provider", "outcome"], buckets=_SECONDS
 )
+# every consumer
+QUEUE_DEPTH: Final = Gauge("wavecom_queue_depth", "Messages ready in a queue this process reads", ["queue"])
+# every consumer
+DEAD_LETTERED: Final = Counter("wavecom_events_dead_lettered", "Events moved to a dead-letter queue", ["queue"])
+# every consumer
+HANDLER_RETRIES: Final = Counter("wavecom_events_handler_retries", "Events whose handling is retried", ["queue"])
+# publisher, ledger and projector
+BATCH_SIZE: Final = Histogram("wavecom_batch_size", "Items written together", ["what"], buckets=_SIZES)
 # projector
-PROJECTOR_LAG_SECONDS = _meter.create_histogram(
-    "wavecom.projector.lag",
-    unit="s",
-    description="From an event's occurrence to its place in the read model",
-    explicit_bucket_boundaries_advisory=_SECONDS,
-)
-# sweeper, by: kind
-SWEPT = _meter.create_counter(
-    "wavecom.sweeper.swept", description="Notifications that stood still and were sent again out of the event store"
+PROJECTOR_LAG_SECONDS: Final = Histogram(
+    "wavecom_projector_lag_seconds", "From an event's occurrence to its place in the read model", buckets=_SECONDS
 )
 # sweeper
-OLDEST_STUCK_SECONDS = _meter.create_gauge(
-    "wavecom.notifications.oldest_stuck",
-    unit="s",
-    description="How long ago the next step of the longest stuck notification was due; 0 when none is stuck",
+SWEPT: Final = Counter(
+    "wavecom_sweeper_swept", "Notifications that stood still and were sent again out of the event store", ["kind"]
 )
-
-
-def setup(service: str) -> MeterProvider:
-    """Start collecting; what is collected is read through prometheus_client's default registry."""
-    provider = MeterProvider(
-        metric_readers=[PrometheusMetricReader()],
-        resource=Resource.create({SERVICE_NAME: service, "service.namespace": "wavecom"}),
-    )
-    metrics.set_meter_provider(provider)
-    return provider
+# sweeper
+OLDEST_STUCK_SECONDS: Final = Gauge(
+    "wavecom_notifications_oldest_stuck_seconds",
+    "How long ago the next step of the longest stuck notification was due; 0 when none is stuck",
+)

@@ -32,10 +32,10 @@ class Endpoint:
         except ClientGone:
             return
         except Refusal as refusal:
-            metrics.REFUSED.add(1, {"reason": refusal.reason})
+            metrics.REFUSED.labels(refusal.reason).inc()
             response = refusal.response()
         except Exception:  # noqa: BLE001 - the outermost place: a defect is logged and answered in our envelope
             _log.exception("post_failed")
             response = error_response(500, "Internal server error")
-        metrics.ACCEPT_SECONDS.record(time.perf_counter() - started_s, {"status": str(response.status_code)})
+        metrics.ACCEPT_SECONDS.labels(response.status_code).observe(time.perf_counter() - started_s)
         await response(scope, receive, send)

@@ -4,10 +4,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import promql_parser
+from prometheus_client.metrics import MetricWrapperBase
 from wavecom_common.telemetry import metrics
 
 from wavecom_manifests.objects import Finding, Json, Manifests
@@ -15,7 +16,7 @@ from wavecom_manifests.repository import RUNBOOKS
 
 _OURS: Final = re.compile(r"\bwavecom_\w+")
 _DASHBOARD: Final = "grafana_dashboard"
-_SUFFIXES: Final = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_count", "_sum")}
+_SUFFIXES: Final = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:
@@ -34,16 +35,13 @@ def check(manifests: Manifests) -> Sequence[Finding]:
 
 def exported_metrics() -> frozenset[str]:
     """The names under which Prometheus finds the metrics the code records."""
-    return frozenset(
-        name for instrument in vars(metrics).values() if hasattr(instrument, "_unit") for name in _exported(instrument)
-    )
-
-
-def _exported(instrument: Any) -> Iterator[str]:
-    # The API has no public way to ask a proxy for its name.
-    base = instrument._name.replace(".", "_") + ("_seconds" if instrument._unit == "s" else "")
-    kind = next(kind for kind in _SUFFIXES if kind in type(instrument).__name__)
-    return (base + suffix for suffix in _SUFFIXES[kind])
+    families = [
+        family
+        for instrument in vars(metrics).values()
+        if isinstance(instrument, MetricWrapperBase)
+        for family in instrument.describe()
+    ]
+    return frozenset(family.name + suffix for family in families for suffix in _SUFFIXES[family.type])
 
 
 def _alert(where: str, rule: Json) -> Iterator[Finding]:
