@@ -134,11 +134,13 @@ class Event(_message.Message):
         failed: Global___Failed | None = ...,
         outcome_unknown: Global___OutcomeUnknown | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "failed", b"failed", "outcome_unknown", b"outcome_unknown", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "failed", b"failed", "outcome_unknown", b"outcome_unknown", "payload", b"payload", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "content", b"content", "dedup_key", b"dedup_key", "event_id", b"event_id", "failed", b"failed", "notification_id", b"notification_id", "occurred_at_ms", b"occurred_at_ms", "outcome_unknown", b"outcome_unknown", "priority", b"priority", "requested_at_ms", b"requested_at_ms", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started", "tenant", b"tenant", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "content", b"content", "dedup_key", b"dedup_key", "event_id", b"event_id", "failed", b"failed", "notification_id", b"notification_id", "occurred_at_ms", b"occurred_at_ms", "outcome_unknown", b"outcome_unknown", "payload", b"payload", "priority", b"priority", "requested_at_ms", b"requested_at_ms", "retry_scheduled", b"retry_scheduled", "sent", b"sent", "started", b"started", "tenant", b"tenant", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["content", "started", "sent", "retry_scheduled", "failed", "outcome_unknown"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
 

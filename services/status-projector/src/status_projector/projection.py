@@ -21,6 +21,7 @@ _HEADS: Final = {
     types.FAILED: (1, 5, FAILED),
     types.SENT: (2, 5, SENT),
 }
+_TELL_ERRORS: Final = frozenset({types.RETRY_SCHEDULED, types.FAILED})
 # Reasons of a failure that needed no attempt.
 _NEVER_STARTED: Final = frozenset({types.UNROUTABLE, types.DEAD_LETTER, types.LOST})
 
@@ -33,19 +34,21 @@ def facts(event: Event) -> Facts | None:
     Raises:
         Unstorable: the metadata is not a JSON object that the database takes.
     """
-    known = _HEADS.get(event.type)
+    event_type = event.type
+    known = _HEADS.get(event_type)
     if known is None:
         return None
     final, rank, status = known
+    attempt, at_ms = event.attempt, event.occurred_at_ms
     return Facts(
-        head=Head(final, event.attempt, rank, status),
-        updated_at_ms=event.occurred_at_ms,
-        due_at_ms=event.occurred_at_ms + event.retry_scheduled.delay_ms,
-        last_attempt=_last_attempt(event),
-        last_error=_last_error(event, final),
-        sent_at_ms=event.occurred_at_ms if status == SENT else None,
-        failed_at_ms=event.occurred_at_ms if status == FAILED else None,
-        request=_request(event) if event.type == types.REQUESTED else None,
+        head=Head(final, attempt, rank, status),
+        updated_at_ms=at_ms,
+        due_at_ms=at_ms + event.retry_scheduled.delay_ms if event_type == types.RETRY_SCHEDULED else at_ms,
+        last_attempt=_last_attempt(event, event_type, attempt, at_ms),
+        last_error=_last_error(event, final) if event_type in _TELL_ERRORS else None,
+        sent_at_ms=at_ms if status == SENT else None,
+        failed_at_ms=at_ms if status == FAILED else None,
+        request=_request(event) if event_type == types.REQUESTED else None,
     )
 
 
@@ -89,22 +92,19 @@ def fold(events: Iterable[Event]) -> dict[str, Facts]:
     return states
 
 
-def _last_attempt(event: Event) -> LastAttempt | None:
-    if event.type == types.STARTED:
-        return LastAttempt(event.attempt, 1, event.occurred_at_ms)
-    if event.attempt == 0 or event.type == types.DISPATCHED:
+def _last_attempt(event: Event, event_type: str, attempt: int, at_ms: int) -> LastAttempt | None:
+    if event_type == types.STARTED:
+        return LastAttempt(attempt, 1, at_ms)
+    if attempt == 0 or event_type == types.DISPATCHED:
         return None
-    if event.type == types.FAILED and event.failed.reason in _NEVER_STARTED:
+    if event_type == types.FAILED and event.failed.reason in _NEVER_STARTED:
         return None
-    return LastAttempt(event.attempt, 0, event.occurred_at_ms)
+    return LastAttempt(attempt, 0, at_ms)
 
 
-def _last_error(event: Event, final: int) -> LastError | None:
-    if event.type == types.RETRY_SCHEDULED:
-        return LastError(event.attempt, final, event.retry_scheduled.error)
-    if event.type == types.FAILED:
-        return LastError(event.attempt, final, event.failed.error)
-    return None
+def _last_error(event: Event, final: int) -> LastError:
+    told = event.failed if event.type == types.FAILED else event.retry_scheduled
+    return LastError(event.attempt, final, told.error)
 
 
 def _request(event: Event) -> Request:

@@ -29,11 +29,11 @@ _FIELDS: Final = [(field, _SHORT.get(field.name, field.json_name)) for field in 
 # Names in the schema and in a document, of what the envelope holds and of the payloads. Looked up once: this runs for
 # every event, and walking descriptors takes three times as long.
 _ENVELOPE: Final = [(field.name, stored) for field, stored in _FIELDS if field.message_type is None]
-_PAYLOADS: Final = [
-    (field.name, stored, [(part.name, part.json_name, part.has_presence) for part in field.message_type.fields])
+_PAYLOADS: Final = {
+    field.name: (stored, [(part.name, part.json_name, part.has_presence) for part in field.message_type.fields])
     for field, stored in _FIELDS
     if field.message_type is not None
-]
+}
 # NotificationDispatched repeats the content of NotificationRequested on the wire; here it is stored once.
 _NOT_REPEATED: Final = {types.DISPATCHED: "content"}
 
@@ -45,15 +45,14 @@ def to_document(event: Event, recorded_at_ms: int) -> Document:
         Unstorable: the read model could not hold what it tells. So it is refused here, before it is stored.
     """
     _check(event)
-    message: Message = event  # whose `HasField` takes any name
     document: Document = {"attempt": 0, "recordedAt": DatetimeMS(recorded_at_ms)}
     for name, stored in _ENVELOPE:
         if value := getattr(event, name):
             document[stored] = DatetimeMS(value) if name in _TIMES else value
-    left_out = _NOT_REPEATED.get(event.type)
-    for name, stored, parts in _PAYLOADS:
-        if message.HasField(name) and name != left_out:
-            document[stored] = _parts(getattr(event, name), parts)
+    payload = event.WhichOneof("payload")
+    if payload is not None and payload != _NOT_REPEATED.get(event.type):
+        stored, parts = _PAYLOADS[payload]
+        document[stored] = _parts(getattr(event, payload), parts)
     return document
 
 
@@ -62,7 +61,7 @@ def from_document(found: Document) -> Event:
     fields: dict[str, Any] = {
         name: int(found[stored]) if name in _TIMES else found[stored] for name, stored in _ENVELOPE if stored in found
     }
-    for name, stored, parts in _PAYLOADS:
+    for name, (stored, parts) in _PAYLOADS.items():
         if stored in found:
             payload = found[stored]
             fields[name] = {part: payload[known] for part, known, _ in parts if known in payload}

@@ -4,7 +4,6 @@ Each part is replaced only by a greater one (or a smaller one, or set once), so 
 any number of times. Times are milliseconds since the epoch, UTC.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 PENDING: Final = "pending"
@@ -40,8 +39,7 @@ class LastError(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the client asked for. Only NotificationRequested tells it; set once."""
 
     tenant: str
@@ -55,8 +53,7 @@ class Request:
     created_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What some events, perhaps all, tell about one notification."""
 
     head: Head
