@@ -11,9 +11,10 @@ UV_READY := .tools/uv-$(UV_VERSION)
 BIN := .venv/bin
 STACK := $(BIN)/python -m wavecom_stack
 
-# The first interpreter that is new enough; uv is kept from fetching one of its own.
+# The first interpreter that is new enough; uv is kept from fetching one of its own. The path is the interpreter's own word:
+# from that of a version manager's wrapper uv would conclude that .venv is of another Python, and make it anew.
 PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$name && break; done)
+	$$name -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 export UV_PYTHON_DOWNLOADS := never
 
 # One certificate bundle for both package clients, whichever of the two variables it was given in.
