@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 from wavecom_manifests import policies
 from wavecom_manifests.objects import Json, Manifests, Object
+from wavecom_manifests.policies.operated import pod_of
 
 Change = Callable[[Manifests], None]
 
@@ -58,6 +59,14 @@ def _user(manifests: Manifests, name: str) -> Json:
     return next(user for user in users if user["name"] == name)
 
 
+def _operated_pod(manifests: Manifests) -> Json:
+    return pod_of(Object(_body(manifests, "RabbitmqCluster", "rabbitmq")))
+
+
+def _annotations(manifests: Manifests) -> Json:
+    return _body(manifests, "Ingress", "ingest-api")["metadata"]["annotations"]
+
+
 def _rule(manifests: Manifests) -> Json:
     return _body(manifests, "PrometheusRule", "wavecom")["spec"]["groups"][0]["rules"][0]
 
@@ -93,6 +102,15 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     "unrestricted namespace": (
         lambda m: _body(m, "Namespace", "wavecom")["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce"),
         "lacks pod-security.kubernetes.io/enforce",
+    ),
+    # operated
+    "broker refused by the namespace": (
+        lambda m: _operated_pod(m)["securityContext"].pop("runAsNonRoot"),
+        "RabbitmqCluster rabbitmq: its pods may run as root",
+    ),
+    "broker's first container forgotten": (
+        lambda m: _operated_pod(m).pop("initContainers"),
+        "RabbitmqCluster rabbitmq, container setup-container: may gain privileges",
     ),
     # references
     "no account": (_without("ServiceAccount", "sms-sender"), "ServiceAccount sms-sender is missing"),
@@ -144,6 +162,19 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     "monitor of no port": (
         lambda m: _body(m, "ServiceMonitor", "wavecom")["spec"]["endpoints"][0].update(port="web"),
         "has no port web",
+    ),
+    # edge
+    "batches stopped before the API": (
+        lambda m: _annotations(m).update({"nginx.org/client-max-body-size": "128k"}),
+        "lets bodies of 131072 bytes through, the API those of 4194304",
+    ),
+    "answers not waited for": (
+        lambda m: _annotations(m).update({"nginx.org/proxy-read-timeout": "5s"}),
+        "gives up on an answer that may take 5 s",
+    ),
+    "host without a certificate": (
+        lambda m: _body(m, "Ingress", "ingest-api")["spec"].pop("tls"),
+        "without TLS",
     ),
     # shutdown
     "killed in its drain": (

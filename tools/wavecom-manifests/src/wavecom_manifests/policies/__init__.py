@@ -8,7 +8,9 @@ from wavecom_manifests.policies import (
     autoscaling,
     broker_rights,
     database_rights,
+    edge,
     flows,
+    operated,
     pods,
     ports,
     references,
@@ -16,7 +18,20 @@ from wavecom_manifests.policies import (
     shutdown,
 )
 
-ALL = (pods, references, settings, ports, shutdown, autoscaling, broker_rights, database_rights, flows, alerts)
+ALL = (
+    pods,
+    operated,
+    references,
+    settings,
+    ports,
+    edge,
+    shutdown,
+    autoscaling,
+    broker_rights,
+    database_rights,
+    flows,
+    alerts,
+)
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:

@@ -44,13 +44,8 @@ def _pod(maker: Object) -> Iterator[Finding]:
 
 def _container(container: Container) -> Iterator[Finding]:
     spec = container.spec
-    context = spec.get("securityContext", {})
     resources = spec.get("resources", {})
     rules: list[tuple[str, bool]] = [
-        ("may write to its root file system", context.get("readOnlyRootFilesystem") is True),
-        ("may gain privileges", context.get("allowPrivilegeEscalation") is False),
-        ("keeps capabilities", context.get("capabilities", {}).get("drop") == ["ALL"]),
-        ("adds capabilities", not context.get("capabilities", {}).get("add")),
         ("is not pinned to an image version", _is_pinned(spec.get("image", ""))),
         *(
             (f"has no {kind} for {resource}", resource in resources.get(kind, {}))
@@ -58,7 +53,19 @@ def _container(container: Container) -> Iterator[Finding]:
             for resource in ("cpu", "memory")
         ),
     ]
-    return (Finding(container.where, wrong) for wrong, right in rules if not right)
+    wrongs = [*unconfined(spec.get("securityContext", {})), *(wrong for wrong, right in rules if not right)]
+    return (Finding(container.where, wrong) for wrong in wrongs)
+
+
+def unconfined(context: Mapping[str, Any]) -> Sequence[str]:
+    """What a container's security context lacks."""
+    rules: list[tuple[str, bool]] = [
+        ("may write to its root file system", context.get("readOnlyRootFilesystem") is True),
+        ("may gain privileges", context.get("allowPrivilegeEscalation") is False),
+        ("keeps capabilities", context.get("capabilities", {}).get("drop") == ["ALL"]),
+        ("adds capabilities", not context.get("capabilities", {}).get("add")),
+    ]
+    return [wrong for wrong, right in rules if not right]
 
 
 def _long_lived(maker: Object, manifests: Manifests) -> Iterator[Finding]:
