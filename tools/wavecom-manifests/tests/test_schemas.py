@@ -45,9 +45,10 @@ _DEFINITION = {
 }
 
 
-@pytest.fixture
-def definitions(tmp_path: Path) -> Definitions:
-    (tmp_path / "kettle.yaml").write_text(yaml.safe_dump(_DEFINITION))
+# As a project's release has it, and as `kubectl get crd -o yaml` writes it.
+@pytest.fixture(params=[_DEFINITION, {"kind": "List", "items": [_DEFINITION]}], ids=["alone", "in a list"])
+def definitions(tmp_path: Path, request: pytest.FixtureRequest) -> Definitions:
+    (tmp_path / "kettle.yaml").write_text(yaml.safe_dump(request.param))
     return Definitions.read(tmp_path)
 
 

@@ -50,15 +50,19 @@ class Definitions:
 
     @classmethod
     def read(cls, folder: Path) -> "Definitions":
-        """Every CustomResourceDefinition in a folder's YAML files."""
+        """Every CustomResourceDefinition in a folder's YAML files, alone or in a List as `kubectl get` writes it."""
+        documents = (
+            document for path in sorted(folder.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
+        )
         return cls(
             {
                 (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): closed(
                     version["schema"]["openAPIV3Schema"]
                 )
-                for path in sorted(folder.glob("*.yaml"))
-                for crd in yaml.safe_load_all(path.read_text())
-                if crd and crd.get("kind") == "CustomResourceDefinition"
+                for document in documents
+                if document
+                for crd in document.get("items", [document])
+                if crd.get("kind") == "CustomResourceDefinition"
                 for version in crd["spec"]["versions"]
             }
         )
