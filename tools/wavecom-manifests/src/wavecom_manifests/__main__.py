@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wavecom_manifests import policies, schemas
+from wavecom_manifests import alert_cases, policies, schemas
 from wavecom_manifests.objects import Finding, Manifests
 from wavecom_manifests.render import RenderError, render, renderer
 from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, digest, overlays
@@ -65,9 +65,18 @@ def _validate() -> int:
         else:
             wrong += _tell(overlay, f"{others} custom resources by their definitions", definitions.check(manifests))
         wrong += _tell(overlay, f"{len(policies.ALL)} sets of rules of our own", policies.check(manifests))
+    wrong += _try_alerts()
     if definitions is None:
         print(_NOT_CHECKED.format(folder=_named() or "(none named)", variable=CRDS))
     return 1 if wrong else 0
+
+
+def _try_alerts() -> int:
+    program, what = alert_cases.promtool(), f"cases of {alert_cases.CASES.name} by promtool"
+    if program is None:
+        print(f"SKIP alerts: {what}, which is not here (Debian's package prometheus has it)")
+        return 0
+    return _tell("alerts", what, alert_cases.check(program, Manifests.read(RENDERED / "prod.yaml")))
 
 
 def _stale(overlay: str, manifests: Manifests) -> Sequence[Finding]:
