@@ -87,6 +87,9 @@ export WAVECOM_CRDS ?= ../shared/crds
 k8s-render: setup ## render the Kubernetes overlays into deploy/k8s/rendered
 	@$(BIN)/python -m wavecom_manifests render
 
+figures: setup ## write the tables of docs that follow from deploy/capacity.toml and the manifests
+	@$(BIN)/python -m wavecom_manifests figures
+
 k8s-validate: setup ## render every overlay and check it against schemas, our rules and the code
 	@$(UV) sync --frozen --inexact --group k8s --python $(PYTHON) --quiet
 	@$(BIN)/python -m wavecom_manifests validate

@@ -201,8 +201,8 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].pop("fallback"),
         "does not say its fallback",
     ),
-    "slow to scale": (lambda m: _trigger(m, "email-sender").update(value="200"), "lets full messages wait 33 s"),
-    "larger messages": (lambda m: _settings(m).update(WAVECOM_BATCH_MAX_EVENTS="200"), "lets full messages wait 20 s"),
+    "slow to scale": (lambda m: _trigger(m, "email-sender").update(value="9999"), "lets full messages wait"),
+    "larger messages": (lambda m: _settings(m).update(WAVECOM_BATCH_MAX_EVENTS="1000"), "lets full messages wait"),
     "copies that hold everything": (
         lambda m: _variable(m, "sms-sender", "WAVECOM_PREFETCH").update(value="128"),
         "while the others still hold all there is (128 messages each)",

@@ -1,4 +1,7 @@
-"""`python -m wavecom_manifests render` writes `deploy/k8s/rendered`; `... validate` checks everything."""
+"""`python -m wavecom_manifests render`, `... figures` and `... validate`.
+
+The first writes `deploy/k8s/rendered`, the second the tables of figures in documents, the third checks everything.
+"""
 
 import os
 import sys
@@ -6,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wavecom_manifests import alert_cases, policies, schemas
+from wavecom_manifests import alert_cases, figures, policies, schemas
 from wavecom_manifests.objects import Finding, Manifests
 from wavecom_manifests.render import RenderError, render, renderer
 from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, digest, overlays
@@ -25,9 +28,9 @@ one folder, as `kubectl get crd -o yaml` or the projects' releases give them, an
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit status is 1 when anything is wrong."""
-    commands: dict[str, Callable[[], int]] = {"render": _render, "validate": _validate}
+    commands: dict[str, Callable[[], int]] = {"render": _render, "figures": _figures, "validate": _validate}
     if len(arguments) != 1 or arguments[0] not in commands:
-        print("usage: python -m wavecom_manifests render|validate", file=sys.stderr)
+        print("usage: python -m wavecom_manifests render|figures|validate", file=sys.stderr)
         return 2
     try:
         return commands[arguments[0]]()
@@ -43,6 +46,13 @@ def _render() -> int:
         path = RENDERED / f"{overlay}.yaml"
         path.write_text(_HEADER.format(overlay=overlay, digest=digest(overlay)) + render(OVERLAYS / overlay, command))
         print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+def _figures() -> int:
+    for document in figures.DOCUMENTS:
+        document.write_text(figures.written(document))
+        print(f"wrote the tables of {document.relative_to(ROOT)}")
     return 0
 
 

@@ -8,19 +8,14 @@ from pydantic import ValidationError
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.messaging import topology
 
+from wavecom_manifests import capacity
 from wavecom_manifests.environment import Environment, load
 from wavecom_manifests.objects import Finding, Json, Manifests, Object
 from wavecom_manifests.processes import PROCESSES
 
-# What one copy does in a second on one processor, rounded down; measured with tests/integration/pod_capacity.py. Events
-# for the dispatcher and the projector; notifications for the senders, which mostly wait for their provider.
-CAPACITY: Final[Mapping[str, int]] = {
-    "dispatcher": 20_000,
-    "status-projector": 9_000,
-    "email-sender": 600,
-    "sms-sender": 1_000,
-    "push-sender": 1_100,
-}
+# What one copy does in a second, as measured. Events for the dispatcher and the projector; notifications for the
+# senders, which mostly wait for their provider.
+CAPACITY: Final[Mapping[str, int]] = {name: copy.per_s for name, copy in capacity.read().copies.items()}
 # What waits when a copy more is asked for may take the copies that are there so long.
 MOST_WAIT_S: Final = 10.0
 # Scaled by their load: they read no queue.
