@@ -1,5 +1,7 @@
 """The example for secrets from outside names every secret production needs."""
 
+import base64
+
 import yaml
 from wavecom_common.hosting.settings import Settings
 from wavecom_manifests import environment
@@ -7,7 +9,7 @@ from wavecom_manifests.environment import Environment
 from wavecom_manifests.objects import Manifests
 from wavecom_manifests.policies import pods
 from wavecom_manifests.policies.references import secrets_needed
-from wavecom_manifests.repository import KUBERNETES
+from wavecom_manifests.repository import KUBERNETES, RENDERED
 
 
 def test_the_example_offers_exactly_the_secrets_production_needs(prod: Manifests) -> None:
@@ -46,3 +48,13 @@ def test_the_operators_job_fits_into_production(prod: Manifests) -> None:
     brokers = {user.spec["importCredentialsSecret"]["name"] for user in prod.of("User")}
     secrets = {one["valueFrom"]["secretKeyRef"]["name"] for one in container.variables.values() if "valueFrom" in one}
     assert secrets <= connection_strings | brokers
+
+
+def test_production_brings_no_secret_of_its_own(prod: Manifests) -> None:
+    assert [one.where for one in prod.of("Secret")] == []
+
+
+def test_a_laptops_passwords_say_what_they_are() -> None:
+    dev = Manifests.read(RENDERED / "dev.yaml")
+    passwords = {base64.b64decode(one.body["data"]["password"]).decode() for one in dev.of("Secret")}
+    assert passwords == {"only-for-development"}
