@@ -1,10 +1,16 @@
 """The reader of statuses: the one in memory and the one over gRPC behave alike."""
 
+from collections import Counter
+
+import grpc
 import pytest
 from ingest_api.status_client import StatusClient
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Content
+from wavecom_proto.v1.status_pb2 import Notification
+from wavecom_proto.v1.status_pb2_grpc import StatusQueryServicer, add_StatusQueryServicer_to_server
 
 ID = "675a1b2c3d4e5f6071829304"
 
@@ -71,3 +77,46 @@ async def test_the_api_stays_ready_without_the_query_service(unused_tcp_port):
 
     await client.drain()
     await client.close()
+
+
+class _Counting(StatusQueryServicer):
+    """Finds everything, and counts under its name."""
+
+    def __init__(self, name, asked):
+        self._name, self._asked = name, asked
+
+    async def GetNotification(self, request, context):
+        self._asked[self._name] += 1
+        return Notification(id=request.id)
+
+
+async def test_questions_are_spread_over_all_servers_and_a_lost_one_fails_none():
+    asked = Counter()
+    servers = {name: grpc.aio.server() for name in ("one", "two", "three")}
+    ports = []
+    for name, server in servers.items():
+        add_StatusQueryServicer_to_server(_Counting(name, asked), server)
+        ports.append(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+    # What the name of a headless service resolves to: every address.
+    client = StatusClient("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports), tenant="default")
+
+    async def all_were_asked():
+        await client.get(ID)
+        return len(asked) == len(servers)
+
+    await eventually(all_were_asked, timeout_s=10, what="every server is asked")
+    asked.clear()
+    for _ in range(30):
+        await client.get(ID)
+    assert asked == dict.fromkeys(servers, 10)
+
+    await servers["two"].stop(grace=None)
+    asked.clear()
+    for _ in range(20):
+        assert (await client.get(ID)).id == ID
+    assert set(asked) == {"one", "three"}
+
+    await client.close()
+    for server in servers.values():
+        await server.stop(grace=None)
