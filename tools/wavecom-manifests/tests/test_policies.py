@@ -245,6 +245,10 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         lambda m: _rule(m).update(expr="wavecom_notifications_lost_total > 0"),
         "asks for wavecom_notifications_lost_total",
     ),
+    "another program's metric misspelt": (
+        lambda m: _rule(m).update(expr="rabbitmq_detailed_queue_message_ready > 0"),
+        "asks for rabbitmq_detailed_queue_message_ready",
+    ),
     "no PromQL": (lambda m: _rule(m).update(expr="sum by (queue"), "is no PromQL"),
     "no runbook": (lambda m: _rule(m)["annotations"].pop("runbook_url"), "has no runbook"),
     "no severity": (lambda m: _rule(m).pop("labels"), "neither a page nor a ticket"),
