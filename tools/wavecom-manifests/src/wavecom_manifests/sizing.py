@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ingest_api.settings import IngestSettings
+from wavecom_common.events import types
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.events.routing import routing_key
 from wavecom_common.hosting.sender import SenderSettings
-from wavecom_common.hosting.settings import Settings
+from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_manifests.capacity import Capacity
 from wavecom_manifests.processes import PROCESSES
@@ -17,6 +20,8 @@ SERVERS: Final = ("rabbitmq", "mongodb")
 # One may be away at any time.
 _LEAST_PODS: Final = 2
 _DAY_MINUTES: Final = 24 * 60
+# Notifications a POST in the benchmark's mode `batch`.
+_BATCH: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +63,14 @@ def size(capacity: Capacity, mode: str, per_minute: int) -> Size:
 
 
 def events_a_message(per_s: float, mode: str) -> float:
-    """How many events of one routing key a copy of the API gathers within its linger, when it takes so many a second.
+    """How many requests of one routing key a copy of the API gathers within its linger, when it takes so many a second.
 
-    The events of one call are published together, so a batch's message holds at least its own of that key.
+    The requests of one call are published together, so a batch's message holds at least its own of that key.
     """
-    settings = Settings.model_construct()
-    keys = len(CHANNELS) * len(PRIORITIES)
+    settings = IngestSettings.model_construct()
+    keys = len({routing_key(Event(type=types.REQUESTED, channel=c, priority=p)) for c in CHANNELS for p in PRIORITIES})
     gathered = per_s / keys * settings.batch_linger_ms / 1000
-    least = 1.0 if mode == "single" else 100 / keys
+    least = 1.0 if mode == "single" else _BATCH / keys
     return min(max(gathered, least), settings.batch_max_events)
 
 
