@@ -84,13 +84,15 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def post_all(host: str, port: int, requests: Iterator[tuple[int, bytes]], connections: int) -> Posted:
-    """Post everything; a 503 is repeated when the API says so.
+async def post_all(
+    host: str, port: int, requests: Iterator[tuple[int, bytes]], connections: int, posted: Posted | None = None
+) -> Posted:
+    """Post everything; a 503 is repeated when the API says so. `posted`, if given, is filled as it goes.
 
     Raises:
         ConnectionError: the API is gone, or refuses without end.
     """
-    posted = Posted()
+    posted = posted or Posted()
     began_s = perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):

@@ -37,14 +37,16 @@ class Mode:
 
 
 MODES: Final = (
-    Mode("single", "one notification a POST, tracing sampled at 10 %", 40_000),
+    Mode("single", "one notification a POST, tracing sampled at 10 %", 200_000),
     Mode("untraced", "the same without tracing", 20_000, trace_ratio=None),
     Mode("traced", "the same with every trace sampled", 10_000, trace_ratio=1.0),
     Mode("mix", "all channels, 10 % high, 60 % medium, 30 % low", 20_000,
          priorities=(("high", 10), ("medium", 60), ("low", 30))),
     Mode("delays", "the providers' own delays: email 200-500, sms 100-300, push 50-150 ms", 20_000,
          environment=SEED_DELAYS),
-    Mode("batch", "100 notifications a POST", 60_000, connections=8, per_post=100),
+    Mode("batch", "100 notifications a POST", 100_000, connections=8, per_post=100),
     Mode("burst", "100,000 at once, 1,000 a POST: a backlog builds and drains", 100_000, connections=8, per_post=1000,
          environment=NO_REFUSALS),
+    Mode("urgent", "high priority, 1 %, amid a backlog of low priority", 50_000, connections=8, per_post=1000,
+         environment=NO_REFUSALS, priorities=(("high", 1), ("low", 99))),
 )  # fmt: skip

@@ -21,7 +21,9 @@ _COLUMNS: Final = (
     ("post_p99_ms", "p99"),
     ("sent_after_p50_s", "sent p50 s"),
     ("sent_after_p99_s", "p99"),
+    ("sent_after_p99_high_s", "p99, high"),
     ("visible_after_p99_ms", "visible p99 ms"),
+    ("cost_growth", "last/first fifth"),
     ("lost", "lost"),
 )
 

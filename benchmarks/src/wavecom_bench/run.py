@@ -28,9 +28,11 @@ from wavecom_bench.watch import Seen, watch
 Say = Callable[[str], None]
 
 _WARM_UP: Final = 300
+_FEWEST_SAMPLES: Final = 2
 # Nothing ended for so long: what is missing then is lost.
 _STANDSTILL_S: Final = 60.0
-_POLL_S: Final = 0.25
+# Each look counts the whole collection, which must not weigh in the figures.
+_POLL_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,12 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     warm_up = Mode("warm-up", "", _WARM_UP)
     await post_all(api.hostname, api.port, requests(warm_up, api.hostname), 16)
     await _drained(store, _WARM_UP)
-    processes, seen = Processes(folder), Seen()
+    processes, posted, seen = Processes(folder), Posted(), Seen()
     before_ms = await bare_message_ms(state.broker_url, processes)
     cpu_before = processes.cpu_s()
-    watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, seen))
+    watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, posted, seen))
     began_s = time.time()
-    posted = await post_all(api.hostname, api.port, requests(mode, api.hostname), mode.connections)
+    await post_all(api.hostname, api.port, requests(mode, api.hostname), mode.connections, posted)
     say(f"  {posted.accepted} accepted in {posted.seconds:.1f} s; waiting for the last to be sent")
     watching.cancel()
     with suppress(asyncio.CancelledError):
@@ -108,7 +110,7 @@ async def _drained(store: Store, count: int) -> None:
     while (ended := await asyncio.to_thread(store.ended)) < count and loop.time() - moved_s < _STANDSTILL_S:
         if ended != last:
             last, moved_s = ended, loop.time()
-        await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the database four times a second
+        await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the database once a second
 
 
 def _figures(
@@ -131,6 +133,7 @@ def _figures(
         "e2e_per_s": round(accepted / (ends.last_sent_at_s - began_s), 1),
         "cpu_ms_per_notification": round(cost_ms, 3),
         "cpu_ms_by_process": {name: round(used / accepted * 1000, 4) for name, used in sorted(cpu_s.items())},
+        "cost_growth": growth(seen) if mode.per_post == 1 else None,
         "bare_message_ms": round(bare_ms, 3),
         "cost_in_bare_messages": round(cost_ms / bare_ms, 2),
         "post_p50_ms": _quantile(latencies_ms, 0.50),
@@ -138,6 +141,7 @@ def _figures(
         "post_p99_ms": _quantile(latencies_ms, 0.99),
         "sent_after_p50_s": _quantile(everything, 0.50),
         "sent_after_p99_s": _quantile(everything, 0.99),
+        "sent_after_p99_high_s": _quantile(ends.sent_after_s.get("high", ()), 0.99),
         "sent_after_p99_s_by_priority": {
             priority: _quantile(times, 0.99) for priority, times in sorted(ends.sent_after_s.items())
         },
@@ -150,6 +154,21 @@ def _figures(
         "peak_memory_mb": {name: round(memory) for name, memory in sorted(seen.peak_memory_mb.items())},
         "peak_depth": {queue: max(depths, default=0) for queue, depths in seen.depths.items()},
     }
+
+
+def growth(seen: Seen) -> float | None:
+    """How many times as much a notification cost in the last fifth of the load as in the first; None for a short load.
+
+    For loads that the system keeps up with: what is accepted in a second is what it works on.
+    """
+    fifth = len(seen.posted) // 5
+    if fifth < _FEWEST_SAMPLES:
+        return None
+    first, last = (
+        (seen.cpu_s[end] - seen.cpu_s[start]) / max(1, seen.posted[end] - seen.posted[start])
+        for start, end in ((0, fifth), (-fifth - 1, -1))
+    )
+    return round(last / first, 2)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What goes on while a load runs: queues, memory, and how soon a notification can be asked for."""
+"""What goes on while a load runs: queues, memory, CPU, and how soon a notification can be asked for."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.topology import message_counts
 
+from wavecom_bench.load import Posted
 from wavecom_bench.usage import Processes
 
 _INTERVAL_S: Final = 1.0
@@ -23,9 +24,15 @@ QUEUES: Final = [
 
 @dataclass
 class Seen:
-    """Samples, one a second: seconds since the start, messages ready by queue; and the peaks of memory in MB."""
+    """Samples, one a second, and peaks.
+
+    By sample: seconds since the start, CPU seconds used and notifications accepted until then, messages ready by queue.
+    Memory in MB.
+    """
 
     times_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    posted: list[int] = field(default_factory=list)
     depths: dict[str, list[int]] = field(default_factory=lambda: {queue: [] for queue in QUEUES})
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
     visible_s: list[float] = field(default_factory=list)
@@ -33,7 +40,7 @@ class Seen:
     accepted: int = 0
 
 
-async def watch(broker_url: str, api_url: str, processes: Processes, seen: Seen) -> None:
+async def watch(broker_url: str, api_url: str, processes: Processes, posted: Posted, seen: Seen) -> None:
     """Sample until cancelled."""
     began_s = perf_counter()
     async with httpx.AsyncClient(base_url=api_url, timeout=30) as api:
@@ -41,6 +48,8 @@ async def watch(broker_url: str, api_url: str, processes: Processes, seen: Seen)
             async with connected(broker_url, "benchmark watch") as connection:
                 counts = await message_counts(connection, QUEUES)
             seen.times_s.append(perf_counter() - began_s)
+            seen.cpu_s.append(sum(processes.cpu_s().values()))
+            seen.posted.append(posted.accepted)
             for queue, count in counts.items():
                 seen.depths[queue].append(count or 0)
             for name, memory_mb in processes.memory_mb().items():
