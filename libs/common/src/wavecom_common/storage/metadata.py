@@ -28,7 +28,8 @@ def from_json(text: str) -> dict[str, Any] | None:
         raise Unstorable("metadata is not JSON") from None
     if not isinstance(found, dict):
         raise Unstorable("metadata is not a JSON object")
-    if _is_deeper(found, MAX_DEPTH):
+    # As many brackets as levels are needed at least: with fewer there is no need to walk it.
+    if text.count("{") + text.count("[") >= MAX_DEPTH and _is_deeper(found, MAX_DEPTH):
         raise Unstorable(f"metadata is nested more than {MAX_DEPTH} levels deep")
     try:
         size = len(encode(found))
