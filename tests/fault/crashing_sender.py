@@ -1,10 +1,11 @@
-"""A sender that kills itself once, at a named point: `python crashing_sender.py POINT MARKER`.
+"""A sender that kills itself once, at a named point: `python crashing_sender.py POINT MARKER [CLOCK_AHEAD_S]`.
 
-The process is the real one; only the step before or after which it dies is wrapped.
+The process is the real one; only the step before or after which it dies is wrapped. Its host's clock may be wrong.
 """
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import types
 from wavecom_common.hosting.sender import SenderSettings, run_sender
+from wavecom_common.kernel.clock import SystemClock
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.crashing import Method, die, dying_after
@@ -56,6 +58,11 @@ def plant(point: str, marker: Path) -> None:
             raise ValueError(point)
 
 
+def set_clock(ahead_s: int) -> None:
+    SystemClock.now_ms = lambda _: time.time_ns() // 1_000_000 + ahead_s * 1000  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    set_clock(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     plant(sys.argv[1], Path(sys.argv[2]))
     run_sender("sms", SenderSettings, lambda settings: SimulatedProvider(settings.simulation))

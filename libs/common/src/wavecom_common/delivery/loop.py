@@ -124,7 +124,7 @@ class DeliveryLoop:
         if event.type != types.DISPATCHED:
             return DeadLetter(reason)
         found = await self._ledger.claim(key)
-        match decide(found, owner=self._ledger.owner, now_ms=self._clock.now_ms()):
+        match decide(found, owner=self._ledger.owner, now_ms=self._ledger.now_ms()):
             case Repeat(outcome, ended_at_ms):
                 await self._publish([self._consequences(event, outcome, ended_at_ms)])
                 return ACK
@@ -164,8 +164,8 @@ class DeliveryLoop:
         """Claim attempts, by their keys, and begin to tell that those are started which are to be."""
         known = {key: event for key, event in events.items() if event.type == types.DISPATCHED}
         found = dict(zip(known, await self._ledger.claim_all(list(known)), strict=True))
-        now_ms = self._clock.now_ms()
-        decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=now_ms) for key, claim in found.items()}
+        leases_ms, now_ms = self._ledger.now_ms(), self._clock.now_ms()
+        decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=leases_ms) for key, claim in found.items()}
         started = [
             types.started(known[key], provider=self._adapter.name, now_ms=now_ms)
             for key, decision in decisions.items()

@@ -7,7 +7,8 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage import tracing
-from wavecom_common.storage.driver import Client, Collection, PyMongoError, operation_timeout
+from wavecom_common.storage.database_clock import DatabaseClock
+from wavecom_common.storage.driver import Client, Collection, Document, PyMongoError, operation_timeout
 from wavecom_common.storage.errors import database_errors
 
 SERVER_SELECTION_TIMEOUT_S: Final = 5.0
@@ -47,6 +48,7 @@ class Database:
             raise ConfigurationError(f"WAVECOM_MONGODB_URL is wrong: {type(error).__name__}") from None
         self._database = self._client[name]
         self._clock = clock
+        self.clock: Final = DatabaseClock()
         self._unready: str | None = "database: not reached yet"
         self._watcher: asyncio.Task[None] | None = None
         self._closing = False
@@ -59,6 +61,16 @@ class Database:
     def collection(self, name: str) -> Collection:
         """A collection of this database; calls on it belong inside `database_errors()`."""
         return self._database[name]
+
+    async def hear_time(self) -> None:
+        """Make sure that `clock` is known: returns at once, but for the first time.
+
+        Raises:
+            Unavailable: the database can't be reached.
+        """
+        if not self.clock.known:
+            with database_errors():
+                await self._hello()
 
     async def start(self) -> None:
         """Begin to watch the server. Does not wait for it: a process may start before its database."""
@@ -91,7 +103,14 @@ class Database:
     async def _ask(self) -> str | None:
         try:
             with database_errors(), operation_timeout(PING_TIMEOUT_S):
-                answer = await self._client.admin.command("hello")
+                answer = await self._hello()
         except Unavailable as error:
             return str(error)
         return None if answer.get("isWritablePrimary") else "database: the server is not a primary"
+
+    async def _hello(self) -> Document:
+        """How the primary is; its clock is told with it, and heard."""
+        asked_at_ms = self.clock.local_ms()
+        answer: Document = await self._client.admin.command("hello", codec_options=self._database.codec_options)
+        self.clock.hear(int(answer["localTime"]), asked_at_ms=asked_at_ms)
+        return answer

@@ -13,7 +13,7 @@ from typing import Final
 from wavecom_common.events import outcomes
 from wavecom_common.events.outcomes import DeliveryOutcome
 from wavecom_common.kernel.batcher import Batcher
-from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage.client import Database
@@ -70,15 +70,15 @@ class Claim:
 class Ledger:
     """Claims and outcomes of attempts, by key (`<notification id>:<attempt>`); a part of a process.
 
-    Every method raises `Unavailable` when the database can't be reached; all may be called again.
+    Leases are told by the database's clock, or by `clock`: the senders' own need not agree. Every method that asks the
+    database raises `Unavailable` when it can't be reached; all may be called again.
     """
 
-    def __init__(
-        self, database: Database, *, owner: str, clock: Clock = SYSTEM_CLOCK, lease_s: float = LEASE_S
-    ) -> None:
+    def __init__(self, database: Database, *, owner: str, clock: Clock | None = None, lease_s: float = LEASE_S) -> None:
+        self._database = database
         self._collection = database.collection(DELIVERIES)
         self.owner = owner
-        self._clock = clock
+        self._clock = clock or database.clock
         self._lease_ms = round(lease_s * 1000)
         self._held: dict[str, int] = {}
         self._claims: Batcher[str, Claim | None] = Batcher(
@@ -102,6 +102,10 @@ class Ledger:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+
+    def now_ms(self) -> int:
+        """The time to compare leases with, in milliseconds since the epoch; known once something was claimed."""
+        return self._clock.now_ms()
 
     async def claim(self, key: str) -> Claim | None:
         """Claim one attempt; see `claim_all`."""
@@ -150,6 +154,7 @@ class Ledger:
 
     async def _insert(self, keys: list[str]) -> Sequence[Claim | None]:
         metrics.BATCH_SIZE.labels("claim").observe(len(keys))
+        await self._database.hear_time()
         now_ms = self._clock.now_ms()
         lease_until_ms = now_ms + self._lease_ms
         at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)
@@ -178,6 +183,8 @@ class Ledger:
             await self._renew()
 
     async def _renew(self) -> None:
+        if not self._held:
+            return
         now_ms = self._clock.now_ms()
         due = [key for key, until_ms in self._held.items() if until_ms - now_ms < self._lease_ms * 2 // 3]
         if not due:

@@ -1,0 +1,99 @@
+"""A sender as a process of the test's own, on a real broker and database, and what it did."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from wavecom_common.events import codec, routing, types
+from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.builders import a_dispatch, a_request
+from wavecom_proto.v1.events_pb2 import Event
+
+# What is told of a call that was repeated.
+UNKNOWN = [types.DISPATCHED, types.OUTCOME_UNKNOWN, types.STARTED, types.SENT]
+SCRIPT = Path(__file__).with_name("crashing_sender.py")
+DELAYS_MS = [200, 400, 800, 1000]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a sender is put: its broker, its database, and the provider's own record of calls."""
+
+    broker_url: str
+    environment: dict[str, str]
+    folder: Path
+
+    @property
+    def calls(self) -> list[str]:
+        record = self.folder / "calls"
+        return [json.loads(line)["key"] for line in record.read_text().splitlines()] if record.exists() else []
+
+    @property
+    def log(self) -> str:
+        """What its processes logged."""
+        log = self.folder / "log"
+        return log.read_text() if log.exists() else ""
+
+
+@asynccontextmanager
+async def sender(stage: Stage, point: str, *, clock_ahead_s: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A sender that dies at that point, or is told to stop at the end; its clock may be wrong."""
+    command: list[str | Path] = [SCRIPT, point, stage.folder / "marker", str(clock_ahead_s)]
+    with (stage.folder / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, env=stage.environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def order(stage: Stage, on_unknown: str = "resend") -> str:
+    """Hand one attempt to the sender's queue, as the dispatcher does; its notification's id."""
+    now_ms = SYSTEM_CLOCK.now_ms()
+    request = a_request(channel="sms", recipient="+15551234567", on_unknown=on_unknown, now_ms=now_ms)
+    await publish(stage, a_dispatch(request=request, now_ms=now_ms))
+    return request.notification_id
+
+
+async def publish(stage: Stage, event: Event) -> None:
+    """Put one event on its way."""
+    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
+    await publisher.start()
+    await publisher.publish([event], timeout_s=10)
+    await publisher.close()
+
+
+async def told(stage: Stage) -> list[str]:
+    """The types of the events on their way to the projector, each fact once, in order of first telling."""
+    seen: dict[str, str] = {}
+    async with connected(stage.broker_url, "test") as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(routing.PROJECTOR_QUEUE)
+        while (message := await queue.get(no_ack=True, fail=False)) is not None:
+            for event in codec.decode(
+                message.body, content_type=message.content_type, content_encoding=message.content_encoding
+            ):
+                seen.setdefault(event.event_id, event.type)
+    return list(seen.values())
+
+
+async def settled(stage: Stage) -> bool:
+    """Whether the sender's queues are empty, nothing waits, and an end is on its way to the projector."""
+    queues = [routing.sender_queue("sms", priority) for priority in ("high", "medium", "low")]
+    queues += [routing.retry_name(delay_ms) for delay_ms in DELAYS_MS]
+    async with connected(stage.broker_url, "test") as connection:
+        waiting = await topology.message_counts(connection, queues)
+        ready = await topology.message_counts(connection, [routing.PROJECTOR_QUEUE])
+    return not any(waiting.values()) and (ready[routing.PROJECTOR_QUEUE] or 0) >= 3
