@@ -1,4 +1,7 @@
-from wavecom_fault.matrix import PROCESSES, SERVERS, Fault, strikes
+from itertools import islice
+
+from wavecom_fault.__main__ import enough
+from wavecom_fault.matrix import PROCESSES, SERVERS, VICTIMS, Fault, kills, strikes
 
 
 def test_every_victim_meets_every_fault_once() -> None:
@@ -10,3 +13,19 @@ def test_a_seed_gives_the_same_strikes_and_another_gives_others() -> None:
     assert strikes(1) == strikes(1)
     assert strikes(1) != strikes(2)
     assert strikes(1, 5) == strikes(1)[:5]
+
+
+def test_the_long_proof_kills_everything_once_in_every_round() -> None:
+    planned = list(islice(kills(3), 3 * len(VICTIMS)))
+    assert {strike.fault for strike in planned} == {Fault.KILL}
+    for start in range(0, len(planned), len(VICTIMS)):
+        assert {strike.victim for strike in planned[start : start + len(VICTIMS)]} == set(VICTIMS)
+
+
+def test_the_long_proof_ends_with_a_whole_round_once_there_were_enough() -> None:
+    will_do, round_ = enough(1000, 3), len(VICTIMS)
+    assert not will_do(2 * round_, 5000)
+    assert not will_do(3 * round_, 999)
+    assert not will_do(3 * round_ + 1, 1000)
+    assert will_do(3 * round_, 1000)
+    assert will_do(4 * round_, 1000)

@@ -1,6 +1,7 @@
 """`python -m wavecom_fault`: runs the fault matrix, prints the table, saves the figures; exit 1 if a promise broke."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from wavecom_stack.errors import StackError
 
-from wavecom_fault.matrix import Fault, strikes
-from wavecom_fault.run import Result, run
+from wavecom_fault.matrix import VICTIMS, Fault, Strike, kills, strikes
+from wavecom_fault.run import PER_S, Enough, Result, Row, run
 
 FIGURES: Final = Path(".run/fault.json")
 
@@ -21,12 +22,24 @@ console = Console(width=120, highlight=False)
 def main(
     seed: Annotated[int, typer.Option(help="Decides order, moments and lengths.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="Only the first so many strikes.")] = None,
+    notifications: Annotated[
+        int | None, typer.Option(min=1, help="Kill everything again and again, until so many were accepted.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Then everything is killed at least so many times.")] = 3,
 ) -> None:
     """Kill, stop and cut off every process under load, and say what came of it."""
-    planned = strikes(seed, count)
-    console.print(f"{len(planned)} faults under a steady load of 40 notifications a second, seed {seed}")
+    if notifications is None:
+        planned: Iterable[Strike] = strikes(seed, count)
+        will_do: Enough = lambda rows, accepted: False  # noqa: E731
+        console.print(f"Faults under a steady load of {PER_S:g} notifications a second, seed {seed}")
+    else:
+        planned = kills(seed)
+        will_do = enough(notifications, rounds)
+        console.print(
+            f"SIGKILL for everything, at least {rounds} times, during {notifications} notifications, seed {seed}"
+        )
     try:
-        result = asyncio.run(run(seed, planned, (FIGURES.parent / "fault").resolve(), console.print))
+        result = asyncio.run(run(seed, planned, (FIGURES.parent / "fault").resolve(), console.print, enough=will_do))
     except StackError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(1) from error
@@ -41,14 +54,35 @@ def main(
         raise typer.Exit(1)
 
 
+def enough(notifications: int, rounds: int) -> Enough:
+    """Every victim struck so many times, in whole rounds, and so many notifications accepted."""
+
+    def will_do(rows: int, accepted: int) -> bool:
+        return rows % len(VICTIMS) == 0 and rows >= rounds * len(VICTIMS) and accepted >= notifications
+
+    return will_do
+
+
 def table(result: Result) -> Table:
-    """Seconds to recover, by victim and fault."""
+    """Seconds to recover, by victim and fault: of several times, how many there were and the longest."""
     made = Table("seconds to recover", *[fault.value for fault in Fault])
     for victim in sorted({row.victim for row in result.rows}):
-        cells = {row.fault: "never" if row.recovered_s is None else f"{row.recovered_s:.1f}"
-                 for row in result.rows if row.victim == victim}  # fmt: skip
-        made.add_row(victim, *[cells.get(fault.value, "") for fault in Fault])
+        made.add_row(
+            victim,
+            *[
+                _cell([row for row in result.rows if (row.victim, row.fault) == (victim, fault.value)])
+                for fault in Fault
+            ],
+        )
     return made
+
+
+def _cell(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    times_s = [row.recovered_s for row in rows if row.recovered_s is not None]
+    longest = f"{max(times_s):.1f}" if len(times_s) == len(rows) else "never"
+    return longest if len(rows) == 1 else f"{len(rows)} times, {longest} at most"
 
 
 if __name__ == "__main__":

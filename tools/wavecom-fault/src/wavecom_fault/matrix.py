@@ -1,7 +1,7 @@
 """Which fault strikes whom, in which order: decided by a seed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -16,6 +16,7 @@ PROCESSES: Final = (
     "status-query",
 )
 SERVERS: Final = ("rabbitmq", "mongodb")
+VICTIMS: Final = (*PROCESSES, *SERVERS)
 
 
 class Fault(Enum):
@@ -40,9 +41,18 @@ class Strike:
 def strikes(seed: int, count: int | None = None) -> Sequence[Strike]:
     """Every victim with every fault, once, in random order; or the first `count` of them."""
     dice = random.Random(seed)
-    pairs = [(victim, fault) for victim in (*PROCESSES, *SERVERS) for fault in Fault]
+    pairs = [(victim, fault) for victim in VICTIMS for fault in Fault]
     dice.shuffle(pairs)
-    return [
-        Strike(victim, fault, round(dice.uniform(0.5, 3.0), 2), round(dice.uniform(2.0, 6.0), 2))
-        for victim, fault in pairs[:count]
-    ]
+    return [_strike(dice, victim, fault) for victim, fault in pairs[:count]]
+
+
+def kills(seed: int) -> Iterator[Strike]:
+    """SIGKILL for every victim, in random order, again and again without end."""
+    dice = random.Random(seed)
+    while True:
+        for victim in dice.sample(VICTIMS, len(VICTIMS)):
+            yield _strike(dice, victim, Fault.KILL)
+
+
+def _strike(dice: random.Random, victim: str, fault: Fault) -> Strike:
+    return Strike(victim, fault, round(dice.uniform(0.5, 3.0), 2), round(dice.uniform(2.0, 6.0), 2))

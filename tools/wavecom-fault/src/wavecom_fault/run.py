@@ -1,7 +1,7 @@
 """The matrix from the first strike to the verdict."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,9 @@ CLIENTS: Final = 8
 # Longer than any single fault may need: heartbeats, leases, a server's start, the retries of what it hit.
 _RECOVERY_S: Final = 120.0
 _POLL_S: Final = 0.25
+
+# Whether so many strikes and so many notifications accepted will do.
+Enough = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,15 @@ class Result:
         return {"seed": self.seed, **asdict(self.verdict), "rows": [asdict(row) for row in self.rows]}
 
 
-async def run(seed: int, strikes: Sequence[Strike], folder: Path, say: Callable[[str], None]) -> Result:
-    """Strike after strike under steady load, then the verdict.
+async def run(
+    seed: int,
+    strikes: Iterable[Strike],
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    enough: Enough = lambda rows, accepted: False,
+) -> Result:
+    """Strike after strike under steady load, until there are no more or it is `enough`; then the verdict.
 
     Raises:
         StackError: the system can't be started, or its servers are not ours to kill.
@@ -63,9 +73,11 @@ async def run(seed: int, strikes: Sequence[Strike], folder: Path, say: Callable[
         load = SteadyLoad(api.hostname, api.port, per_s=PER_S, clients=CLIENTS)
         load.start()
         rows = []
-        for number, strike in enumerate(strikes, 1):
+        for strike in strikes:
             rows.append(await _row(system, load, judge, strike))
-            say(f"  {number}/{len(strikes)} {_told(rows[-1])}")
+            say(f"  {len(rows)}: {_told(rows[-1])}, {len(load.accepted.ids)} in all")
+            if enough(len(rows), len(load.accepted.ids)):
+                break
         await load.stop()
         await _recovered(system, judge, load.accepted.ids)
         verdict = await judge.verdict(load.accepted.ids, system.calls_file)
