@@ -2,16 +2,34 @@
 
 import asyncio
 import random
+from enum import Enum
 
 from wavecom_common.kernel.errors import Unavailable
 
+from tests.simulation.virtual_time import VirtualClock
+
+# Half of what the clocks of two processes differ by at most.
+SKEW_MS = 150_000
+
+
+class Loss(Enum):
+    """What the broker loses of what it confirmed."""
+
+    NOTHING = "nothing"
+    SOME = "some messages"
+    ALL = "everything it holds, once"
+
 
 class Process:
-    """One life of a process. Once dead, nothing it does has an effect any more, and nothing ever answers it."""
+    """One life of a process. Once dead, nothing it does has an effect any more, and nothing ever answers it.
+
+    Its host's clock is minutes off.
+    """
 
     def __init__(self, name: str, chaos: "Chaos") -> None:
         self.name = name
         self.alive = True
+        self.clock = VirtualClock(chaos.random.randint(-SKEW_MS, SKEW_MS))
         self._chaos = chaos
 
     async def step(self, *, may_fail: bool = True) -> bool:
@@ -43,11 +61,14 @@ class Process:
 
 
 class Chaos:
-    """The seed's decisions. `failure_rate` is that of a single step; it is 0 once the world is to settle."""
+    """The seed's decisions. `failure_rate` is that of a single step; the rates are 0 once the world is to settle."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.failure_rate = 0.05
+        self.loss = self.random.choice([Loss.NOTHING, Loss.NOTHING, Loss.SOME, Loss.ALL])
+        # Of a single copy of a message.
+        self.loss_rate = 0.05 if self.loss is Loss.SOME else 0.0
         self._graves: list[asyncio.Future[None]] = []
 
     async def for_ever(self) -> None:

@@ -1,5 +1,5 @@
-"""The broker, in memory: routes by the real topology, delivers in any order and more than once, loses no confirmed
-message.
+"""The broker, in memory: routes by the real topology, delivers in any order and more than once. It loses confirmed
+messages only when it is told to.
 """
 
 import asyncio
@@ -50,6 +50,8 @@ class MemoryBroker:
         targets = [queue for queue in self._plan.queues if _bound(queue, exchange, routing_key)]
         assert targets, f"unroutable: {exchange} {routing_key}"
         for queue in targets:
+            if self._loses(queue.name, routing_key):
+                continue
             stored = Stored(message, routing_key)
             self.queues[queue.name].append(stored)
             ttl_ms = queue.arguments.get("x-message-ttl")
@@ -65,6 +67,22 @@ class MemoryBroker:
                 reader.holding[stored] = reader_queue
                 stored.deliveries += 1
                 asyncio.get_running_loop().create_task(self._give(reader, reader_queue, stored))
+
+    def lose_everything(self) -> list[Event]:
+        """Its disk is gone, and with it every message, and every link. What the projector had yet to see."""
+        unseen = [stored for reader in self.readers for stored, queue in reader.holding.items() if _projectors(queue)]
+        unseen += self.queues[routing.PROJECTOR_QUEUE]
+        for reader in self.readers:
+            reader.holding = {}
+        for waiting in self.queues.values():
+            waiting.clear()
+        return [event for stored in unseen for event in _decode(stored.message)]
+
+    def _loses(self, queue: str, routing_key: str) -> bool:
+        # A request that the projector never saw is the one thing that cannot come back.
+        if _projectors(queue) and routing_key.startswith("notification.requested."):
+            return False
+        return self._chaos.loss_rate > 0 and self._chaos.random.random() < self._chaos.loss_rate
 
     def disconnect(self, reader: Reader) -> None:
         """The link is gone: what is not acknowledged goes back, while the process may still be at it."""
@@ -99,6 +117,8 @@ class MemoryBroker:
             reader.holding.pop(stored, None)
 
     def _expire(self, queue: str, stored: Stored) -> None:
+        if stored not in self.queues[queue]:
+            return
         self.queues[queue].remove(stored)
         self.route(routing.EVENTS_EXCHANGE, stored.routing_key, stored.message)
 
@@ -130,10 +150,18 @@ class MemoryPublisher:
             exchange = routing.retry_name(delay_ms)
             await self.publish_message(exchange, routing.routing_key(event), self.message([event]))
 
-    async def publish_message(self, exchange: str, routing_key: str, message: Message) -> None:
+    async def publish_message(self, exchange: str, routing_key: str, message: Message, *, timeout_s: float = 5) -> None:
         lost = await self._process.step()
         self._broker.route(exchange, routing_key, message)
         await self._process.answer(lost)
+
+
+def _projectors(queue: str) -> bool:
+    return queue == routing.PROJECTOR_QUEUE
+
+
+def _decode(message: Message) -> Sequence[Event]:
+    return codec.decode(message.body, content_type=message.content_type, content_encoding=message.content_encoding)
 
 
 def _bound(queue: Queue, exchange: str, routing_key: str) -> bool:

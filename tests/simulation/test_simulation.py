@@ -2,18 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import structlog
+from status_projector import recovery
+from status_projector.recovery import Order
 from wavecom_common.delivery import loop as delivery_loop
 from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
 from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.storage import facts_document
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.ledger import Claim
+from wavecom_proto.v1.events_pb2 import Event
 
+from tests.simulation.memory_database import View
 from tests.simulation.world import Outcome, simulate
 
 FIRST = int(os.environ.get("WAVECOM_SIMULATION_SEED", "0"))
@@ -35,15 +39,18 @@ def first_wrong(count: int) -> Outcome | None:
 
 @pytest.mark.timeout(600)
 def test_in_no_world_a_promise_is_broken() -> None:
-    deaths = repeated = 0
+    deaths = repeated = sent_again = 0
     for seed in range(FIRST, FIRST + COUNT):
         outcome = simulate(seed)
         assert not outcome.wrong, f"WAVECOM_SIMULATION_SEED={seed} WAVECOM_SIMULATIONS=1 shows it: {outcome}"
         deaths += outcome.deaths
         repeated += outcome.repeated_calls
-    print(f"{COUNT} worlds, {deaths} processes killed, {repeated} calls repeated with their outcome unknown")
+        sent_again += outcome.sent_again
+    told = f"{deaths} processes killed, {repeated} calls repeated with their outcome unknown"
+    print(f"{COUNT} worlds, {told}, {sent_again} notifications sent again out of the event store")
     assert deaths > COUNT
     assert repeated > 0
+    assert sent_again > 0
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -73,6 +80,50 @@ def test_a_lease_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     found = first_wrong(PLANTED)
     assert found is not None
     assert "although the first caller lives" in " ".join(found.wrong)
+
+
+def test_leases_by_the_senders_own_clocks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(View, "clock", property(lambda view: view.process.clock))
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "although the first caller lives" in " ".join(found.wrong)
+
+
+def test_a_sweeper_that_forgets_what_waits_for_its_retry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing: Callable[[Sequence[Event], int], Order | None] = recovery.missing
+
+    def no_retry(events: Sequence[Event], now_ms: int) -> Order | None:
+        order = missing(events, now_ms)
+        return order if order is None or order.kind != recovery.RETRY else None
+
+    monkeypatch.setattr(recovery, "missing", no_retry)
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "has 0 ends" in " ".join(found.wrong)
+
+
+def test_a_sweeper_that_sends_the_next_attempt_in_place_of_the_one_under_way_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempt: Callable[[Sequence[Event], Event, int], Event] = recovery._attempt
+    monkeypatch.setattr(recovery, "_attempt", lambda events, request, number: attempt(events, request, number + 1))
+    found = first_wrong(PLANTED)
+    assert found is not None
+    assert "although the attempt before had not failed" in " ".join(found.wrong)
+
+
+def test_a_recovery_that_forgets_the_dedup_key_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    retry: Callable[[Event, Event], Event] = recovery._retry
+
+    def with_a_new_key(request: Event, scheduled: Event) -> Event:
+        order = retry(request, scheduled)
+        order.dedup_key = order.event_id
+        return order
+
+    monkeypatch.setattr(recovery, "_retry", with_a_new_key)
+    found = first_wrong(5 * PLANTED)
+    assert found is not None
+    assert "dedup keys" in " ".join(found.wrong)
 
 
 def test_a_terminal_state_that_is_not_locked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

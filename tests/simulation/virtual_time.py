@@ -34,10 +34,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's time as production code asks for it."""
+    """The loop's time as production code asks for it, on a host whose clock is off."""
+
+    def __init__(self, ahead_ms: int = 0) -> None:
+        self._ahead_ms = ahead_ms
 
     def now_ms(self) -> int:
-        return 1_700_000_000_000 + round(asyncio.get_running_loop().time() * 1000)
+        return 1_700_000_000_000 + self._ahead_ms + round(asyncio.get_running_loop().time() * 1000)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)  # noqa: TID251 - virtual time
@@ -51,6 +54,7 @@ def run_virtually(main: Callable[[], Awaitable[Result]]) -> Result:
         asyncio.set_event_loop(loop)
         return loop.run_until_complete(_call(main))
     finally:
+        loop.set_exception_handler(lambda _, __: None)
         while tasks := asyncio.all_tasks(loop):
             for task in tasks:
                 task.cancel()
