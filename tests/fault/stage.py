@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def sender(stage: Stage, point: str, *, clock_ahead_s: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A sender that dies at that point, or is told to stop at the end; its clock may be wrong."""
-    command: list[str | Path] = [SCRIPT, point, stage.folder / "marker", str(clock_ahead_s)]
+async def process(stage: Stage, *command: str | Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python <command>`, with more settings, told to stop at the end if it still runs."""
     with (stage.folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=stage.environment, stdout=log, stderr=log
+            sys.executable, *command, env=stage.environment | more, stdout=log, stderr=log
         )
     try:
         yield process
@@ -57,6 +56,13 @@ async def sender(stage: Stage, point: str, *, clock_ahead_s: int = 0) -> AsyncIt
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         await process.wait()
+
+
+def sender(
+    stage: Stage, point: str, *, clock_ahead_s: int = 0
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """A sender that dies at that point; its clock may be wrong."""
+    return process(stage, SCRIPT, point, stage.folder / "marker", str(clock_ahead_s))
 
 
 async def order(stage: Stage, on_unknown: str = "resend") -> str:
@@ -67,17 +73,17 @@ async def order(stage: Stage, on_unknown: str = "resend") -> str:
     return request.notification_id
 
 
-async def publish(stage: Stage, event: Event) -> None:
-    """Put one event on its way."""
+async def publish(stage: Stage, *events: Event) -> None:
+    """Put events on their way."""
     publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
     await publisher.start()
-    await publisher.publish([event], timeout_s=10)
+    await publisher.publish(events, timeout_s=10)
     await publisher.close()
 
 
-async def told(stage: Stage) -> list[str]:
-    """The types of the events on their way to the projector, each fact once, in order of first telling."""
-    seen: dict[str, str] = {}
+async def taken(stage: Stage) -> list[Event]:
+    """The events that came for the projector since they were taken last, each fact once, in order of first telling."""
+    seen: dict[str, Event] = {}
     async with connected(stage.broker_url, "test") as connection:
         channel = await connection.channel()
         queue = await channel.get_queue(routing.PROJECTOR_QUEUE)
@@ -85,8 +91,13 @@ async def told(stage: Stage) -> list[str]:
             for event in codec.decode(
                 message.body, content_type=message.content_type, content_encoding=message.content_encoding
             ):
-                seen.setdefault(event.event_id, event.type)
+                seen.setdefault(event.event_id, event)
     return list(seen.values())
+
+
+async def told(stage: Stage) -> list[str]:
+    """The types of those events."""
+    return [event.type for event in await taken(stage)]
 
 
 async def settled(stage: Stage) -> bool:

@@ -1,7 +1,10 @@
 """The edges of a notification's trace: which span is below which, and across which process. The asynchronous first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from wavecom_common.testing.otlp import ReceivedSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,17 @@ def edges(channel: str) -> list[Edge]:
         Edge(sender, "deliver simulated", sender, f"process {sender}.medium"),
         Edge(sender, publish, sender, f"process {sender}.medium"),
     ]
+
+
+def missing(channel: str, spans: Sequence[ReceivedSpan]) -> list[Edge]:
+    """The edges of a notification's trace that these spans do not have."""
+    by_id = {span.span_id: span for span in spans}
+    return [edge for edge in edges(channel) if not any(_is(edge, span, by_id.get(span.parent_id)) for span in spans)]
+
+
+def _is(edge: Edge, span: ReceivedSpan, parent: ReceivedSpan | None) -> bool:
+    if parent is None or span.service != edge.service or not span.name.startswith(edge.name):
+        return False
+    if parent.service != edge.parent_service or not parent.name.startswith(edge.parent_name):
+        return False
+    return not edge.linked or (parent.trace_id, parent.span_id) in span.links

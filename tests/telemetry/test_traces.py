@@ -1,6 +1,5 @@
 """One notification is one trace, through every process."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -8,22 +7,9 @@ import pytest
 from wavecom_common.testing.otlp import ReceivedSpan
 from wavecom_common.testing.waiting import eventually
 
-from tests.telemetry.edges import Edge, edges
+from tests.telemetry.edges import missing
 
 RECIPIENTS = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
-
-
-def holds(edge: Edge, spans: Sequence[ReceivedSpan]) -> bool:
-    by_id = {span.span_id: span for span in spans}
-    for span in spans:
-        parent = by_id.get(span.parent_id)
-        if parent is None or span.service != edge.service or not span.name.startswith(edge.name):
-            continue
-        if parent.service != edge.parent_service or not parent.name.startswith(edge.parent_name):
-            continue
-        if not edge.linked or (parent.trace_id, parent.span_id) in span.links:
-            return True
-    return False
 
 
 def trace_with(system: Any, notification_id: str) -> list[ReceivedSpan]:
@@ -40,8 +26,8 @@ async def test_one_trace_holds_every_step_of_a_notification(api: httpx.Client, s
 
     def whole() -> list[ReceivedSpan]:
         trace = trace_with(system, notification_id)
-        missing = [edge for edge in edges(channel) if not holds(edge, trace)]
-        assert not missing, f"{missing[0]}; there are {sorted({(s.service, s.name) for s in trace})}"
+        lacks = missing(channel, trace)
+        assert not lacks, f"{lacks[0]}; there are {sorted({(s.service, s.name) for s in trace})}"
         return trace
 
     trace = await eventually(whole, what="the trace", timeout_s=30)
