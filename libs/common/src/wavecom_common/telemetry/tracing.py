@@ -13,7 +13,18 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from wavecom_common.kernel.errors import ConfigurationError
 
+# A receiver that does not answer must not keep a process from ending: what it has not taken by then is dropped.
+FLUSH_S: Final = 5.0
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+class BoundedProcessor(BatchSpanProcessor):
+    """The SDK's, which at the end tries for 30 s to get rid of what it has: this one for `FLUSH_S`."""
+
+    def shutdown(self) -> None:
+        """Export what is left, in the time there is."""
+        # Its own `shutdown` takes no time to pass on.
+        self._batch_processor.shutdown(timeout_millis=round(FLUSH_S * 1000))
 
 
 def wanted() -> bool:
@@ -24,7 +35,7 @@ def wanted() -> bool:
 
 
 def setup(service: str) -> TracerProvider | None:
-    """Start tracing for this process, if wanted. The caller shuts the provider down, which flushes it.
+    """Start tracing for this process, if wanted. The caller shuts the provider down, which flushes it for some seconds.
 
     The sampler is the SDK's: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG, by default parent-based always on.
 
@@ -35,7 +46,7 @@ def setup(service: str) -> TracerProvider | None:
         return None
     name = os.environ.get("OTEL_SERVICE_NAME", service)
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "service.namespace": "wavecom"}))
-    provider.add_span_processor(BatchSpanProcessor(_exporter()))
+    provider.add_span_processor(BoundedProcessor(_exporter()))
     trace.set_tracer_provider(provider)
     return provider
 
