@@ -11,18 +11,17 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from status_projector import projection
-from wavecom_common.events import types
 from wavecom_common.events.outcomes import Delivered
-from wavecom_common.kernel.retrying import until_available
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.read_model import ReadModel
-from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_stack.mongodb import find_server
 from wavecom_stack.ports import free_ports
+
+from tests.fault.writers import deliver
 
 Members = dict[int, "subprocess.Popen[bytes]"]
 
@@ -93,28 +92,11 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed(
 ) -> None:
     ledger = Ledger(database, owner="a")
     store, model = EventStore(database), ReadModel(database)
-    never = asyncio.Event()
     done: list[str] = []
-
-    async def deliver() -> None:
-        """What a sender and a projector write about one notification, each step repeated until it is acknowledged."""
-        request = a_request(channel="sms")
-        dispatch = a_dispatch(request=request)
-        key = f"{dispatch.notification_id}:1"
-        sent = types.sent(dispatch, provider="p", provider_message_id="x", now_ms=5)
-        events = [request, dispatch, sent]
-        for step in (
-            lambda: ledger.claim(key),
-            lambda: ledger.settle(key, Delivered("x"), 5),
-            lambda: store.append(events),
-            lambda: model.merge(projection.fold(events)),
-        ):
-            await until_available(step, stop=never, tell=lambda _: None)  # type: ignore[arg-type]
-        done.append(dispatch.notification_id)
 
     async def deliver_many() -> None:
         for _ in range(40):
-            await deliver()
+            done.append(await deliver(ledger, store, model))
 
     load = [asyncio.create_task(deliver_many()) for _ in range(8)]
     await eventually(lambda: len(done) > 60, timeout_s=60)
