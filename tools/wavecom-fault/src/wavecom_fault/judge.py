@@ -19,11 +19,13 @@ from wavecom_common.storage.read_model import ReadModel
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The sums. Lost and unexplained have to be zero; so has what differs."""
+    """The sums. Lost, left over and unexplained have to be zero; so has what differs."""
 
     accepted: int
     terminal: int
     lost: int
+    # Messages that nobody deals with, dead letters among them.
+    left_over: int
     # More than one end in the event store.
     ended_twice: int
     # Calls beyond the first of an attempt: with the unknown outcome told in its timeline, and without.
@@ -34,7 +36,9 @@ class Verdict:
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.lost or self.ended_twice or self.repeated_calls_unexplained or self.model_differs)
+        return not (
+            self.lost or self.left_over or self.ended_twice or self.repeated_calls_unexplained or self.model_differs
+        )
 
 
 class Judge:
@@ -55,14 +59,15 @@ class Judge:
         query = {"_id": {"$in": [ObjectId(one) for one in ids]}, "head.final": {"$gt": 0}}
         return len(ids) - self._database[names.NOTIFICATIONS].count_documents(query)
 
-    async def verdict(self, ids: Sequence[str], calls_file: Path) -> Verdict:
-        """Everything, at the end."""
+    async def verdict(self, ids: Sequence[str], calls_file: Path, *, left_over: int) -> Verdict:
+        """Everything, at the end; `left_over` is what the broker still holds."""
         lost = self.open(ids)
         repeated, unexplained = self._repeated(calls_file)
         return Verdict(
             accepted=len(ids),
             terminal=len(ids) - lost,
             lost=lost,
+            left_over=left_over,
             ended_twice=self._ended_twice(),
             repeated_calls_outcome_unknown=repeated,
             repeated_calls_unexplained=unexplained,

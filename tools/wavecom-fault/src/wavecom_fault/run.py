@@ -80,7 +80,8 @@ async def run(
                 break
         await load.stop()
         await _recovered(system, judge, load.accepted.ids)
-        verdict = await judge.verdict(load.accepted.ids, system.calls_file)
+        left_over = await _left_over(system)
+        verdict = await judge.verdict(load.accepted.ids, system.calls_file, left_over=left_over)
         judge.close()
     return Result(seed, verdict, rows)
 
@@ -108,6 +109,17 @@ async def _recovered(system: System, judge: Judge, ids: Sequence[str]) -> float 
             return round(loop.time() - began_s, 2)
         await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the processes four times a second
     return None
+
+
+async def _left_over(system: System) -> int:
+    """Messages that are still there when everything has had time to be dealt with."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    while True:
+        left = await system.messages()
+        if left == 0 or loop.time() - began_s > _RECOVERY_S:
+            return left
+        await asyncio.sleep(1)  # noqa: TID251 - the broker counts every few seconds
 
 
 async def _all_ended(judge: Judge, ids: Sequence[str]) -> bool:

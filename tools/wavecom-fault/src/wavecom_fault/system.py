@@ -10,6 +10,8 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.topology import message_counts
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
@@ -68,6 +70,16 @@ class System:
             for name, answer in zip(self.state.admin_urls, answers, strict=True)
             if isinstance(answer, BaseException) or answer.status_code != 200
         ]
+
+    async def messages(self) -> int:
+        """Messages in all queues, dead letters included, and those in a reader's hand (known some seconds late)."""
+        assert self.infra.management_url is not None
+        async with httpx.AsyncClient(base_url=self.infra.management_url, timeout=10) as api:
+            queues = (await api.get("/api/queues")).raise_for_status().json()
+        async with connected(self.infra.broker_url, "wavecom-fault") as connection:
+            ready = await message_counts(connection, [queue["name"] for queue in queues])
+        in_hand = sum(int(queue.get("messages_unacknowledged", 0)) for queue in queues)
+        return in_hand + sum(count or 0 for count in ready.values())
 
     def _pid(self, victim: str) -> int:
         folder = self._folder / ("servers" if victim in SERVERS else "system")
