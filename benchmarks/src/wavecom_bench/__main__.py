@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from wavecom_stack.errors import StackError
 
-from wavecom_bench import report
+from wavecom_bench import listing, report
 from wavecom_bench.modes import MODES
 from wavecom_bench.run import measure
 
@@ -25,8 +25,9 @@ def main(
 ) -> None:
     """Measure how fast the system is on this machine."""
     chosen = [mode for mode in MODES if not modes or mode.name in modes]
-    if not chosen:
-        console.print(f"No such mode; there are: {', '.join(mode.name for mode in MODES)}")
+    with_list = listing.NAME in (modes or ())
+    if not chosen and not with_list:
+        console.print(f"No such mode; there are: {', '.join([*(mode.name for mode in MODES), listing.NAME])}")
         raise typer.Exit(2)
     earlier = orjson.loads(FIGURES.read_bytes())["modes"] if FIGURES.exists() else {}
     folder = FIGURES.parent / "bench"
@@ -42,8 +43,13 @@ def main(
             raise typer.Exit(1) from error
         measured[mode.name] = result.figures
         report.plot(mode.name, result.seen, folder / f"{mode.name}.png")
+    if with_list:
+        lists = listing.measure(round(listing.NOTIFICATIONS * scale), (folder / listing.NAME).resolve(), console.print)
+        console.print(listing.table(lists))
+        earlier[listing.NAME] = lists
     FIGURES.write_bytes(orjson.dumps({"modes": earlier | measured}, option=orjson.OPT_INDENT_2))
-    console.print(report.table(measured, earlier), report.cpu_table(measured))
+    if measured:
+        console.print(report.table(measured, earlier), report.cpu_table(measured))
     console.print(f"Figures in {FIGURES}, plots in {folder}. One run's figures can only be compared with one another;")
     console.print(
         "'bare messages' is the one to compare between runs: CPU by that of one confirmed message, measured beside."

@@ -14,9 +14,10 @@ from ingest_api.status_client import StatusClient
 from starlette.types import ASGIApp
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
+from wavecom_common.storage.read_model import MOST_COUNTED
 from wavecom_proto.v1 import status_pb2_grpc
 from wavecom_proto.v1.events_pb2 import Event
-from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Timeline
+from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Place, Timeline
 
 # 2024-12-11T10:30:00.000Z
 NOW_MS = 1733913000000
@@ -37,6 +38,7 @@ class MemoryPipeline:
         self.events: list[Event] = []
         self.notifications: dict[str, Notification] = {}
         self.failure: BaseException | None = None
+        self.most_counted = MOST_COUNTED
 
     async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
         self._fail()
@@ -48,14 +50,22 @@ class MemoryPipeline:
         self._fail()
         return self.notifications.get(notification_id)
 
-    async def page(self, *, status: str, channel: str, page: int, limit: int) -> ListNotificationsResponse:
+    async def page(
+        self, *, status: str, channel: str, page: int, limit: int, after: Place | None
+    ) -> ListNotificationsResponse:
         self._fail()
         found = [
             notification
             for notification in reversed(self.notifications.values())
             if status in ("", notification.status) and channel in ("", notification.channel)
         ]
-        return ListNotificationsResponse(notifications=found[(page - 1) * limit : page * limit], total=len(found))
+        total, capped = min(len(found), self.most_counted), len(found) > self.most_counted
+        if after is not None:
+            found = [one for one in found if (one.created_at_ms, one.id) < (after.created_at_ms, after.id)]
+        skip = 0 if after is not None else (page - 1) * limit
+        shown, rest = found[skip : skip + limit], found[skip + limit :]
+        place = Place(created_at_ms=shown[-1].created_at_ms, id=shown[-1].id) if rest else None
+        return ListNotificationsResponse(notifications=shown, total=total, total_is_capped=capped, next=place)
 
     async def timeline(self, notification_id: str) -> Timeline | None:
         self._fail()
@@ -121,8 +131,9 @@ class _Servicer(status_pb2_grpc.StatusQueryServicer):
         return await self._answer(self._pipeline.get(request.id), context)
 
     async def ListNotifications(self, request, context):
+        after = request.after if request.HasField("after") else None
         page = self._pipeline.page(
-            status=request.status, channel=request.channel, page=request.page, limit=request.limit
+            status=request.status, channel=request.channel, page=request.page, limit=request.limit, after=after
         )
         return await self._answer(page, context)
 

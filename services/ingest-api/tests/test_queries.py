@@ -1,15 +1,18 @@
 """The GETs, in the published envelopes."""
 
 import pytest
+from ingest_api import cursors
+from ingest_api.cursors import to_cursor
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_proto.v1.events_pb2 import Event
-from wavecom_proto.v1.status_pb2 import Notification
+from wavecom_proto.v1.status_pb2 import Notification, Place
 
 ID = "675a1b2c3d4e5f6071829304"
 CREATED_MS = 1733913000000
 
+PLACE = Place(created_at_ms=CREATED_MS, id=ID)
 SENT = Notification(
     id=ID,
     tenant="default",
@@ -100,7 +103,8 @@ async def test_a_page_has_the_published_fields(client, pipeline):
     assert answer.status_code == 200
     data = answer.json()["data"]
     assert set(answer.json()) == {"status", "data"}
-    assert data["pagination"] == {"total": 150, "page": 1, "limit": 20, "totalPages": 8}
+    published = {"total": 150, "page": 1, "limit": 20, "totalPages": 8}
+    assert data["pagination"] == {**published, "totalIsCapped": False, "nextCursor": to_cursor(PLACE)}
     assert (
         data["notifications"]
         == [
@@ -122,10 +126,36 @@ async def test_a_page_has_the_published_fields(client, pipeline):
 async def test_an_empty_list_has_no_pages(client):
     answer = await client.get(NOTIFICATIONS)
 
+    published = {"total": 0, "page": 1, "limit": 20, "totalPages": 0}
     assert answer.json() == {
         "status": "success",
-        "data": {"notifications": [], "pagination": {"total": 0, "page": 1, "limit": 20, "totalPages": 0}},
+        "data": {"notifications": [], "pagination": {**published, "totalIsCapped": False, "nextCursor": None}},
     }
+
+
+async def test_cursors_lead_through_everything_while_new_notifications_arrive(client, pipeline):
+    def add(number: int) -> None:
+        notification = Notification(id=f"{number:024x}", status="sent", channel="sms", created_at_ms=CREATED_MS)
+        pipeline.notifications[notification.id] = notification
+
+    for number in range(25):
+        add(number)
+    pipeline.most_counted = 20
+    seen, query = [], "limit=10"
+    while query:
+        data = (await client.get(f"{NOTIFICATIONS}?status=sent&{query}")).json()["data"]
+        seen += [one["id"] for one in data["notifications"]]
+        add(100 + len(seen))
+        pagination = data["pagination"]
+        assert (pagination["total"], pagination["totalPages"], pagination["totalIsCapped"]) == (20, 2, True)
+        assert pagination["page"] == (1 if len(seen) == 10 else None)
+        query = pagination["nextCursor"] and f"limit=10&cursor={pagination['nextCursor']}"
+
+    assert seen == [f"{number:024x}" for number in reversed(range(25))]
+
+
+def test_a_cursor_comes_back_as_the_place_it_stands_for():
+    assert cursors.from_cursor(to_cursor(PLACE)) == PLACE
 
 
 async def test_filters_and_paging_reach_the_query_service(client, pipeline):
@@ -153,6 +183,14 @@ async def test_filters_and_paging_reach_the_query_service(client, pipeline):
         ("page=x", "page must be a whole number"),
         ("page=1.5", "page must be a whole number"),
         ("page=", "page must be a whole number"),
+        ("page=101&limit=100", "page must be within the first 10,000 notifications: use cursor"),
+        ("page=501", "page must be within the first 10,000 notifications: use cursor"),
+        ("cursor=", "cursor must be the nextCursor of a page"),
+        (f"cursor={'A' * 28}", "cursor must be the nextCursor of a page"),
+        (f"cursor={to_cursor(PLACE)[:-1]}", "cursor must be the nextCursor of a page"),
+        (f"cursor={to_cursor(PLACE)}%0A", "cursor must be the nextCursor of a page"),
+        (f"cursor=AQ{'_' * 26}", "cursor must be the nextCursor of a page"),
+        (f"cursor={to_cursor(PLACE)}&page=1", "cursor must not be given together with page"),
         ("limit=0", "limit must be at least 1"),
         ("limit=101", "limit must be at most 100"),
         ("limit=NaN", "limit must be a whole number"),

@@ -9,7 +9,7 @@ from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Content
-from wavecom_proto.v1.status_pb2 import Notification
+from wavecom_proto.v1.status_pb2 import Notification, Place
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryServicer, add_StatusQueryServicer_to_server
 
 ID = "675a1b2c3d4e5f6071829304"
@@ -38,11 +38,19 @@ async def test_a_notification_that_is_not_there_is_none(reader):
 
 
 async def test_a_page_holds_what_was_asked_for(reader, published):
-    found = await reader.page(status="queued", channel="sms", page=1, limit=10)
-    other = await reader.page(status="sent", channel="", page=1, limit=10)
+    found = await reader.page(status="queued", channel="sms", page=1, limit=10, after=None)
+    other = await reader.page(status="sent", channel="", page=1, limit=10, after=None)
 
     assert ([notification.id for notification in found.notifications], found.total) == ([ID], 1)
     assert (list(other.notifications), other.total) == ([], 0)
+
+
+async def test_a_page_behind_a_place_holds_what_follows_it(reader, published):
+    at_ms = published.occurred_at_ms
+    places = [Place(created_at_ms=at_ms, id=ID), Place(created_at_ms=at_ms + 1, id="0" * 24)]
+    found = [await reader.page(status="", channel="", page=1, limit=10, after=place) for place in places]
+
+    assert [[notification.id for notification in page.notifications] for page in found] == [[], [ID]]
 
 
 async def test_a_timeline_holds_the_events(reader, published):
@@ -57,7 +65,7 @@ async def test_a_query_service_that_cannot_answer_is_unavailable(reader, pipelin
     with pytest.raises(Unavailable):
         await reader.get(ID)
     with pytest.raises(Unavailable):
-        await reader.page(status="", channel="", page=1, limit=10)
+        await reader.page(status="", channel="", page=1, limit=10, after=None)
 
 
 async def test_a_query_service_that_is_not_there_is_unavailable(unused_tcp_port):

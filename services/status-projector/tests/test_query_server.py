@@ -24,7 +24,7 @@ from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
-from wavecom_proto.v1.status_pb2 import GetNotificationRequest, GetTimelineRequest, ListNotificationsRequest
+from wavecom_proto.v1.status_pb2 import GetNotificationRequest, GetTimelineRequest, ListNotificationsRequest, Place
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryStub
 
 pytestmark = pytest.mark.connected
@@ -76,10 +76,13 @@ async def test_a_listing_has_a_page_and_a_total(database: Database, stub: Status
     await _project(database, *requests)
 
     page = await stub.ListNotifications(ListNotificationsRequest(tenant="default", page=2, limit=2, status="queued"))
-    beyond = await stub.ListNotifications(ListNotificationsRequest(tenant="default", page=2**32 - 1, limit=100))
+    beyond = await stub.ListNotifications(ListNotificationsRequest(tenant="default", page=100, limit=100))
+    rest = await stub.ListNotifications(ListNotificationsRequest(tenant="default", after=page.next, limit=2))
 
     assert [one.id for one in page.notifications] == [requests[2].notification_id, requests[1].notification_id]
     assert (page.total, beyond.total, len(beyond.notifications)) == (5, 5, 0)
+    assert [one.id for one in rest.notifications] == [requests[0].notification_id]
+    assert (rest.total, page.HasField("next"), rest.HasField("next")) == (5, True, False)
 
 
 async def test_a_notification_that_is_on_its_way_is_waited_for(database: Database, stub: StatusQueryStub) -> None:
@@ -110,6 +113,8 @@ async def test_what_is_not_there_or_not_the_tenants_is_not_found(
     "question",
     [
         ListNotificationsRequest(page=0, limit=10),
+        ListNotificationsRequest(page=101, limit=100),
+        ListNotificationsRequest(page=1, limit=10, after=Place(id="nonsense")),
         ListNotificationsRequest(page=1, limit=0),
         ListNotificationsRequest(page=1, limit=101),
         ListNotificationsRequest(page=1, limit=10, status="done"),

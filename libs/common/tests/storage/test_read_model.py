@@ -1,6 +1,8 @@
 """Facts are joined in the database as they are in memory."""
 
 import asyncio
+import itertools
+from typing import Any
 
 import pytest
 from wavecom_common.events.channels import CHANNELS
@@ -8,7 +10,7 @@ from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.storage import facts_document, names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import ObjectId
+from wavecom_common.storage.driver import Document, ObjectId
 from wavecom_common.storage.facts import (
     FAILED,
     PROCESSING,
@@ -21,7 +23,7 @@ from wavecom_common.storage.facts import (
     LastError,
     Request,
 )
-from wavecom_common.storage.read_model import Filters, ReadModel
+from wavecom_common.storage.read_model import Filters, Order, Place, ReadModel
 
 pytestmark = pytest.mark.connected
 
@@ -96,28 +98,70 @@ async def test_a_listing_is_newest_first_filtered_paged_and_without_content(data
     assert await read_model.count(narrowed) == 2
 
 
-@pytest.mark.parametrize("channel", [None, "email", "push"])
-@pytest.mark.parametrize("status", [None, QUEUED, FAILED])
-async def test_no_listing_reads_more_than_its_page(database: Database, status: str | None, channel: str | None) -> None:
-    # The newest are of one kind, the others of rare ones: an index that is not sorted for the filter has to pass them.
-    kinds = [("email", SENT)] * 200 + [("push", FAILED), ("push", QUEUED), ("email", FAILED), ("email", QUEUED)] * 10
-    facts = {
-        new_notification_id(START_MS): Facts(
-            Head(0, 0, 0, kind), START_MS, request=_request(channel=narrow, created_at_ms=START_MS - age)
-        )
-        for age, (narrow, kind) in enumerate(kinds)
-    }
-    await ReadModel(database).merge(facts)
-    query = Filters("default", status=status, channel=channel).query()
-
-    explained = (
-        await database.collection(names.NOTIFICATIONS)
-        .find(query, sort=[("createdAt", -1), ("_id", -1)], limit=5)
-        .explain()
+async def test_a_listing_goes_on_behind_a_place_also_among_those_of_one_millisecond(database: Database) -> None:
+    read_model = ReadModel(database)
+    ids = [new_notification_id(START_MS) for _ in range(10)]
+    times_ms = [START_MS, *[START_MS + 1] * 8, START_MS + 2]
+    await read_model.merge(
+        {
+            nid: Facts(Head(0, 0, 0, QUEUED), START_MS, request=_request(created_at_ms=created_at_ms))
+            for nid, created_at_ms in zip(ids, times_ms, strict=True)
+        }
     )
 
-    assert explained["executionStats"]["nReturned"] == 5
-    assert explained["executionStats"]["totalKeysExamined"] <= 5 + len(CHANNELS) * len(STATUSES)
+    for filters in (Filters("default"), Filters("default", status=QUEUED), Filters("default", channel="email")):
+        seen, after = list[str](), None
+        while page := await read_model.list(filters, limit=3, after=after):
+            seen += [nid for nid, _ in page]
+            after = Place(times_ms[ids.index(seen[-1])], seen[-1])
+        assert seen == ids[::-1]
+
+
+async def test_no_listing_reads_more_than_it_returns(database: Database) -> None:
+    # The newest are of one kind, the others of rare ones: an index that is not sorted for the filter has to pass them.
+    kinds = [("sms", SENT)] * 2500 + list(itertools.product(CHANNELS, STATUSES)) * 40
+    # Five hundred of a call have one time.
+    ages = {new_notification_id(START_MS): age // 500 for age in range(len(kinds))}
+    facts = {
+        nid: Facts(Head(0, 0, 0, kind), START_MS, request=_request(channel=narrow, created_at_ms=START_MS - age))
+        for (nid, age), (narrow, kind) in zip(ages.items(), kinds, strict=True)
+    }
+    await ReadModel(database).merge(facts)
+    middle = list(ages)[2600]
+    for channel, status in itertools.product([None, *CHANNELS], [None, *STATUSES]):
+        filters = Filters("default", status=status, channel=channel)
+        for after in (None, Place(START_MS - ages[middle], middle)):
+            for query, order in filters.ranges(after):
+                found = await _explained(database, query, order)
+                most = found["nReturned"] + len(CHANNELS) * len(STATUSES)
+                assert found["totalKeysExamined"] <= most, (query, found)
+                assert found["totalDocsExamined"] <= most, (query, found)
+                assert not _stages(found["executionStages"]) & {"SORT", "COLLSCAN"}, (query, found)
+
+
+@pytest.mark.parametrize("filters", [Filters("default"), Filters("default", channel="sms", status=SENT)], ids=str)
+async def test_a_page_by_its_number_passes_the_others_in_the_index(database: Database, filters: Filters) -> None:
+    request = _request(channel="sms")
+    await ReadModel(database).merge(
+        {new_notification_id(START_MS): Facts(Head(0, 0, 0, SENT), START_MS, request=request) for _ in range(50)}
+    )
+    passed = database.collection(names.NOTIFICATIONS).find(
+        filters.query(), {"createdAt": 1}, sort=[("createdAt", -1), ("_id", -1)], skip=40, limit=1
+    )
+
+    assert (await passed.explain())["executionStats"]["totalDocsExamined"] == 0
+    assert len(await ReadModel(database).list(filters, skip=41, limit=20)) == 9
+    assert await ReadModel(database).list(filters, skip=51, limit=20) == []
+
+
+async def test_a_count_has_a_bound(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavecom_common.storage.read_model.MOST_COUNTED", 3)
+    read_model = ReadModel(database)
+    for count in (3, 4, 4):
+        facts = Facts(Head(0, 0, 0, QUEUED), START_MS, request=_request())
+        known = {new_notification_id(START_MS): facts for _ in range(3 if count == 3 else 1)}
+        await read_model.merge(known)
+        assert await read_model.count(Filters("default", status=QUEUED)) == count
 
 
 async def test_many_writers_of_the_same_notifications_all_get_their_facts_in(database: Database) -> None:
@@ -152,6 +196,17 @@ async def test_metadata_that_bson_cannot_hold_is_refused(database: Database, met
         await ReadModel(database).merge(
             {new_notification_id(START_MS): Facts(Head(0, 0, 0, QUEUED), START_MS, request=_request(metadata=metadata))}
         )
+
+
+async def _explained(database: Database, query: Document, order: Order) -> dict[str, Any]:
+    explained = await database.collection(names.NOTIFICATIONS).find(query, sort=order, limit=5).explain()
+    stats: dict[str, Any] = explained["executionStats"]
+    return stats
+
+
+def _stages(stage: dict[str, Any]) -> set[str]:
+    below = [stage["inputStage"]] if "inputStage" in stage else stage.get("inputStages", [])
+    return {stage["stage"]}.union(*map(_stages, below))
 
 
 def _request(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wavecom_proto.v1 import events_pb2 as wavecom__proto_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dwavecom_proto/v1/status.proto\x12\nwavecom.v1\x1a\x1dwavecom_proto/v1/events.proto\"4\n\x16GetNotificationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"h\n\x18ListNotificationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\r\x12\r\n\x05limit\x18\x05 \x01(\r\"[\n\x19ListNotificationsResponse\x12/\n\rnotifications\x18\x01 \x03(\x0b\x32\x18.wavecom.v1.Notification\x12\r\n\x05total\x18\x02 \x01(\x04\"0\n\x12GetTimelineRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"-\n\x08Timeline\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.wavecom.v1.Event\"\xba\x03\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x14\n\x07subject\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x14\n\x0cmax_attempts\x18\t \x01(\r\x12\x1f\n\x12last_attempt_at_ms\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nsent_at_ms\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_at_ms\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05\x65rror\x18\r \x01(\tH\x04\x88\x01\x01\x12\x15\n\rmetadata_json\x18\x0e \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0f \x01(\x03\x12\x15\n\rupdated_at_ms\x18\x10 \x01(\x03\x12\x10\n\x08priority\x18\x11 \x01(\tB\n\n\x08_subjectB\x15\n\x13_last_attempt_at_msB\r\n\x0b_sent_at_msB\x0f\n\r_failed_at_msB\x08\n\x06_error2\x85\x02\n\x0bStatusQuery\x12O\n\x0fGetNotification\x12\".wavecom.v1.GetNotificationRequest\x1a\x18.wavecom.v1.Notification\x12`\n\x11ListNotifications\x12$.wavecom.v1.ListNotificationsRequest\x1a%.wavecom.v1.ListNotificationsResponse\x12\x43\n\x0bGetTimeline\x12\x1e.wavecom.v1.GetTimelineRequest\x1a\x14.wavecom.v1.Timelineb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dwavecom_proto/v1/status.proto\x12\nwavecom.v1\x1a\x1dwavecom_proto/v1/events.proto\"4\n\x16GetNotificationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"\x8a\x01\n\x18ListNotificationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\r\x12\r\n\x05limit\x18\x05 \x01(\r\x12 \n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x11.wavecom.v1.Place\"*\n\x05Place\x12\x15\n\rcreated_at_ms\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\"\x95\x01\n\x19ListNotificationsResponse\x12/\n\rnotifications\x18\x01 \x03(\x0b\x32\x18.wavecom.v1.Notification\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x17\n\x0ftotal_is_capped\x18\x03 \x01(\x08\x12\x1f\n\x04next\x18\x04 \x01(\x0b\x32\x11.wavecom.v1.Place\"0\n\x12GetTimelineRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"-\n\x08Timeline\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.wavecom.v1.Event\"\xba\x03\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x14\n\x07subject\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x14\n\x0cmax_attempts\x18\t \x01(\r\x12\x1f\n\x12last_attempt_at_ms\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nsent_at_ms\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_at_ms\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05\x65rror\x18\r \x01(\tH\x04\x88\x01\x01\x12\x15\n\rmetadata_json\x18\x0e \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0f \x01(\x03\x12\x15\n\rupdated_at_ms\x18\x10 \x01(\x03\x12\x10\n\x08priority\x18\x11 \x01(\tB\n\n\x08_subjectB\x15\n\x13_last_attempt_at_msB\r\n\x0b_sent_at_msB\x0f\n\r_failed_at_msB\x08\n\x06_error2\x85\x02\n\x0bStatusQuery\x12O\n\x0fGetNotification\x12\".wavecom.v1.GetNotificationRequest\x1a\x18.wavecom.v1.Notification\x12`\n\x11ListNotifications\x12$.wavecom.v1.ListNotificationsRequest\x1a%.wavecom.v1.ListNotificationsResponse\x12\x43\n\x0bGetTimeline\x12\x1e.wavecom.v1.GetTimelineRequest\x1a\x14.wavecom.v1.Timelineb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETNOTIFICATIONREQUEST']._serialized_start=76
   _globals['_GETNOTIFICATIONREQUEST']._serialized_end=128
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=130
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=234
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=236
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=327
-  _globals['_GETTIMELINEREQUEST']._serialized_start=329
-  _globals['_GETTIMELINEREQUEST']._serialized_end=377
-  _globals['_TIMELINE']._serialized_start=379
-  _globals['_TIMELINE']._serialized_end=424
-  _globals['_NOTIFICATION']._serialized_start=427
-  _globals['_NOTIFICATION']._serialized_end=869
-  _globals['_STATUSQUERY']._serialized_start=872
-  _globals['_STATUSQUERY']._serialized_end=1133
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=131
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=269
+  _globals['_PLACE']._serialized_start=271
+  _globals['_PLACE']._serialized_end=313
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=316
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=465
+  _globals['_GETTIMELINEREQUEST']._serialized_start=467
+  _globals['_GETTIMELINEREQUEST']._serialized_end=515
+  _globals['_TIMELINE']._serialized_start=517
+  _globals['_TIMELINE']._serialized_end=562
+  _globals['_NOTIFICATION']._serialized_start=565
+  _globals['_NOTIFICATION']._serialized_end=1007
+  _globals['_STATUSQUERY']._serialized_start=1010
+  _globals['_STATUSQUERY']._serialized_end=1271
 # @@protoc_insertion_point(module_scope)

@@ -50,14 +50,19 @@ class ListNotificationsRequest(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     status: _builtins.str
     """Empty: every status, every channel."""
     channel: _builtins.str
     page: _builtins.int
-    """From 1."""
+    """From 1. With `after` it is not looked at."""
     limit: _builtins.int
     """1 to 100."""
+    @_builtins.property
+    def after(self) -> Global___Place:
+        """Only those behind this place: `next` of an earlier answer. It reaches as far as there is something, at one price."""
+
     def __init__(
         self,
         *,
@@ -66,14 +71,40 @@ class ListNotificationsRequest(_message.Message):
         channel: _builtins.str = ...,
         page: _builtins.int = ...,
         limit: _builtins.int = ...,
+        after: Global___Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "limit", b"limit", "page", b"page", "status", b"status", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "channel", b"channel", "limit", b"limit", "page", b"page", "status", b"status", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNotificationsRequest: _TypeAlias = ListNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """Where a notification stands in a list: newest first, of one millisecond those of the greatest id first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_AT_MS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    created_at_ms: _builtins.int
+    """Milliseconds since the epoch, UTC."""
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        created_at_ms: _builtins.int = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at_ms", b"created_at_ms", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
 
 @_typing.final
 class ListNotificationsResponse(_message.Message):
@@ -81,20 +112,31 @@ class ListNotificationsResponse(_message.Message):
 
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_IS_CAPPED_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
+    """Counted up to a bound."""
+    total_is_capped: _builtins.bool
+    """There are more than `total`."""
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notification]:
         """Without message, subject and metadata."""
+
+    @_builtins.property
+    def next(self) -> Global___Place:
+        """The place of the last one here, when others follow."""
 
     def __init__(
         self,
         *,
         notifications: _abc.Iterable[Global___Notification] | None = ...,
         total: _builtins.int = ...,
+        total_is_capped: _builtins.bool = ...,
+        next: Global___Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "notifications", b"notifications", "total", b"total", "total_is_capped", b"total_is_capped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

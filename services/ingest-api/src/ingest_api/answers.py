@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 from wavecom_common.events.channels import Channel, Priority
+from wavecom_common.storage.read_model import MOST_COUNTED
 
 from ingest_api.errors import ErrorAnswer, FieldError
 
@@ -130,10 +131,12 @@ class DetailsAnswer(_Answer):
 class Pagination(_Answer):
     """Where a page is among all."""
 
-    total: int
-    page: int
+    total: int = Field(description=f"How many there are, counted up to {MOST_COUNTED:,}.")
+    page: int | None = Field(description="Null on a page that was asked for by cursor.")
     limit: int
-    total_pages: int
+    total_pages: int = Field(description="How many pages `total` makes: those that `page` reaches.")
+    total_is_capped: bool = Field(description="There are more than `total`.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null when this is the last.")
 
 
 class Page(_Answer):

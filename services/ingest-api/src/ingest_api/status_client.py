@@ -12,6 +12,7 @@ from wavecom_proto.v1.status_pb2 import (
     ListNotificationsRequest,
     ListNotificationsResponse,
     Notification,
+    Place,
     Timeline,
 )
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryStub
@@ -52,8 +53,10 @@ class StatusReader(Protocol):
         """One notification; None where there is none."""
         ...
 
-    async def page(self, *, status: str, channel: str, page: int, limit: int) -> ListNotificationsResponse:
-        """One page, newest first; an empty status or channel means every one."""
+    async def page(
+        self, *, status: str, channel: str, page: int, limit: int, after: Place | None
+    ) -> ListNotificationsResponse:
+        """One page, newest first, or what follows a place; an empty status or channel means every one."""
         ...
 
     async def timeline(self, notification_id: str) -> Timeline | None:
@@ -90,9 +93,13 @@ class StatusClient:
         request = GetNotificationRequest(id=notification_id, tenant=self._tenant)
         return await _answer(self._stub.GetNotification(request, timeout=DEADLINE_S))
 
-    async def page(self, *, status: str, channel: str, page: int, limit: int) -> ListNotificationsResponse:
-        """One page, newest first."""
-        request = ListNotificationsRequest(tenant=self._tenant, status=status, channel=channel, page=page, limit=limit)
+    async def page(
+        self, *, status: str, channel: str, page: int, limit: int, after: Place | None
+    ) -> ListNotificationsResponse:
+        """One page, newest first, or what follows a place."""
+        request = ListNotificationsRequest(
+            tenant=self._tenant, status=status, channel=channel, page=page, limit=limit, after=after
+        )
         found = await _answer(self._stub.ListNotifications(request, timeout=DEADLINE_S))
         return found if found is not None else ListNotificationsResponse()
 

@@ -8,6 +8,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Timeline
 
 from ingest_api.answers import DetailsAnswer, PageAnswer, TimelineAnswer
+from ingest_api.cursors import to_cursor
 from ingest_api.times import iso
 
 
@@ -34,9 +35,16 @@ def details(notification: Notification) -> DetailsAnswer:
     return DetailsAnswer.model_validate({"status": "success", "data": data})
 
 
-def page(found: ListNotificationsResponse, *, page: int, limit: int) -> PageAnswer:
-    """One page, with the place it has among all."""
-    pagination = {"total": found.total, "page": page, "limit": limit, "totalPages": -(-found.total // limit)}
+def page(found: ListNotificationsResponse, *, page: int | None, limit: int) -> PageAnswer:
+    """One page, with the place it has among all; None where it was asked for by cursor."""
+    pagination = {
+        "total": found.total,
+        "page": page,
+        "limit": limit,
+        "totalPages": -(-found.total // limit),
+        "totalIsCapped": found.total_is_capped,
+        "nextCursor": to_cursor(found.next) if found.HasField("next") else None,
+    }
     data = {"notifications": [_summary(notification) for notification in found.notifications], "pagination": pagination}
     return PageAnswer.model_validate({"status": "success", "data": data})
 

@@ -10,7 +10,8 @@ from wavecom_common.kernel.ids import is_notification_id
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.facts import STATUSES
 from wavecom_common.storage.live_model import LiveModel
-from wavecom_common.storage.read_model import Filters, ReadModel
+from wavecom_common.storage.read_model import MOST_COUNTED, Filters, Place, ReadModel
+from wavecom_proto.v1 import status_pb2
 from wavecom_proto.v1.status_pb2 import (
     GetNotificationRequest,
     GetTimelineRequest,
@@ -69,13 +70,19 @@ class StatusQuery(StatusQueryServicer):
         return notification(request.id, found)
 
     async def _page(self, request: ListNotificationsRequest) -> ListNotificationsResponse:
-        filters = _filters(request)
-        total = await self._read_model.count(filters)
-        skip = (request.page - 1) * request.limit
-        if skip >= total:
-            return ListNotificationsResponse(total=total)
-        page = await self._read_model.list(filters, skip=skip, limit=request.limit)
-        return ListNotificationsResponse(notifications=[notification(*one) for one in page], total=total)
+        filters, limit = _filters(request), request.limit
+        after = _after(request)
+        skip = _skip(request) if after is None else 0
+        counted = await self._read_model.count(filters)
+        # One more than is shown tells whether others follow.
+        found = await self._read_model.list(filters, limit=limit + 1, skip=skip, after=after) if skip < counted else []
+        page = [notification(*one) for one in found[:limit]]
+        return ListNotificationsResponse(
+            notifications=page,
+            total=min(counted, MOST_COUNTED),
+            total_is_capped=counted > MOST_COUNTED,
+            next=status_pb2.Place(created_at_ms=page[-1].created_at_ms, id=page[-1].id) if len(found) > limit else None,
+        )
 
     async def _timeline(self, request: GetTimelineRequest) -> Timeline:
         _check_id(request.id)
@@ -113,8 +120,23 @@ def _filters(request: ListNotificationsRequest) -> Filters:
         raise _InvalidArgument(f"status: not one of {', '.join(STATUSES)}")
     if request.channel and request.channel not in CHANNELS:
         raise _InvalidArgument(f"channel: not one of {', '.join(CHANNELS)}")
-    if request.page < 1:
-        raise _InvalidArgument("page: counts from 1")
     if not 1 <= request.limit <= MAX_LIMIT:
         raise _InvalidArgument(f"limit: 1 to {MAX_LIMIT}")
     return Filters(request.tenant, status=request.status or None, channel=request.channel or None)
+
+
+def _skip(request: ListNotificationsRequest) -> int:
+    if request.page < 1:
+        raise _InvalidArgument("page: counts from 1")
+    skip = (request.page - 1) * request.limit
+    if skip >= MOST_COUNTED:
+        raise _InvalidArgument(f"page: reaches the first {MOST_COUNTED} notifications; use after")
+    return skip
+
+
+def _after(request: ListNotificationsRequest) -> Place | None:
+    if not request.HasField("after"):
+        return None
+    if not is_notification_id(request.after.id):
+        raise _InvalidArgument("after: not a place of a notification")
+    return Place(request.after.created_at_ms, request.after.id)

@@ -15,11 +15,11 @@ LEDGER_DAYS: Final = 14
 
 INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
     names.NOTIFICATIONS: [
-        IndexModel([("head.status", ASCENDING), ("createdAt", DESCENDING)]),
+        # For an operator; the API has no such question.
         IndexModel([("recipient", ASCENDING)]),
         # What has no end yet, the longest overdue first: for the sweeper.
         IndexModel([("dueAt", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"head.final": 0}),
-        IndexModel([("channel", ASCENDING), ("head.status", ASCENDING)]),
+        # Every listing. Each index more is paid for with every event.
         *(
             IndexModel([*narrowed, ("createdAt", DESCENDING), ("_id", DESCENDING)])
             for narrowed in (

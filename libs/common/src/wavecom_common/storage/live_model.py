@@ -8,7 +8,7 @@ from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.pointer import Pointer, Pointers
-from wavecom_common.storage.read_model import Filters, Overdue, ReadModel
+from wavecom_common.storage.read_model import Filters, Overdue, Place, ReadModel
 
 # Readers follow a change of the pointer within this time.
 CACHE_S: Final = 1.0
@@ -43,9 +43,11 @@ class LiveModel:
         """See `ReadModel.get`."""
         return await self._ask(lambda model: model.get(tenant, notification_id))
 
-    async def list(self, filters: Filters, *, skip: int, limit: int) -> list[tuple[str, Facts]]:
+    async def list(
+        self, filters: Filters, *, limit: int, skip: int = 0, after: Place | None = None
+    ) -> list[tuple[str, Facts]]:
         """See `ReadModel.list`."""
-        return await self._ask(lambda model: model.list(filters, skip=skip, limit=limit))
+        return await self._ask(lambda model: model.list(filters, limit=limit, skip=skip, after=after))
 
     async def count(self, filters: Filters) -> int:
         """See `ReadModel.count`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unavailable
@@ -21,9 +21,13 @@ from wavecom_common.storage.errors import DUPLICATE_KEY, database_errors
 from wavecom_common.storage.facts import STATUSES, Facts
 from wavecom_common.storage.inserts import insert_new
 
+Order: TypeAlias = list[tuple[str, int]]
+
 # Newest first; the id settles which of one millisecond is first.
-_NEWEST_FIRST: Final = [("createdAt", DESCENDING), ("_id", DESCENDING)]
+_NEWEST_FIRST: Final[Order] = [("createdAt", DESCENDING), ("_id", DESCENDING)]
 _MERGE_TRIES: Final = 5
+# A listing is counted so far, and its pages reach so far: what a question costs has a bound, whatever is stored.
+MOST_COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,14 @@ class Overdue:
 
     notification_id: str
     due_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a notification stands in every listing that holds it. It never moves."""
+
+    created_at_ms: int
+    notification_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,21 @@ class Filters:
         channel = {"$in": list(CHANNELS)} if self.channel is None else self.channel
         status = {"$in": list(STATUSES)} if self.status is None else self.status
         return {"tenant": self.tenant, "channel": channel, "head.status": status}
+
+    def ranges(self, after: Place | None) -> Sequence[tuple[Document, Order]]:
+        """The filters and orders that find, one after the other, what is listed behind a place, or all there is.
+
+        Two: the rest of its millisecond, which may hold a thousand of one call, and everything before that. Either is a
+        range of an index (or one for each status and channel), so it passes nothing that it does not return. In the
+        rest of a millisecond the time is no part of the order: with it, the server would not merge ranges but sort.
+        """
+        if after is None:
+            return [(self.query(), _NEWEST_FIRST)]
+        at = DatetimeMS(after.created_at_ms)
+        return [
+            (self.query() | {"createdAt": at, "_id": {"$lt": ObjectId(after.notification_id)}}, _NEWEST_FIRST[1:]),
+            (self.query() | {"createdAt": {"$lt": at}}, _NEWEST_FIRST),
+        ]
 
 
 class ReadModel:
@@ -113,19 +140,37 @@ class ReadModel:
             found = await self._collection.find_one({"_id": ObjectId(notification_id), "tenant": tenant})
         return None if found is None else facts_document.from_document(found)
 
-    async def list(self, filters: Filters, *, skip: int, limit: int) -> list[tuple[str, Facts]]:
-        """Ids and facts, newest first, without message, subject and metadata."""
-        with database_errors():
-            cursor = self._collection.find(
-                filters.query(), facts_document.WITHOUT_CONTENT, sort=_NEWEST_FIRST, skip=skip, limit=limit
-            )
-            found = await cursor.to_list(limit)
+    async def list(
+        self, filters: Filters, *, limit: int, skip: int = 0, after: Place | None = None
+    ) -> list[tuple[str, Facts]]:
+        """Ids and facts, newest first, without message, subject and metadata.
+
+        What is skipped is passed in the index, one by one, so the caller bounds it; what stands before `after` is not.
+        """
+        if skip and (after := await self._place_of(filters, skip - 1)) is None:
+            return []
+        found: list[Document] = []
+        for query, order in filters.ranges(after):
+            if len(found) < limit:
+                found += await self._page(query, order, limit=limit - len(found))
         return [(str(one["_id"]), facts_document.from_document(one)) for one in found]
 
     async def count(self, filters: Filters) -> int:
-        """How many notifications a listing has in all."""
+        """How many notifications a listing has in all; of more than `MOST_COUNTED`, one more than that."""
         with database_errors():
-            return await self._collection.count_documents(filters.query())
+            return await self._collection.count_documents(filters.query(), limit=MOST_COUNTED + 1)
+
+    async def _place_of(self, filters: Filters, number: int) -> Place | None:
+        """The place of the one of that number in a listing, from 0. Reads the index only, no document."""
+        with database_errors():
+            cursor = self._collection.find(filters.query(), {"createdAt": 1}, sort=_NEWEST_FIRST, skip=number, limit=1)
+            found = await cursor.to_list(1)
+        return Place(int(found[0]["createdAt"]), str(found[0]["_id"])) if found else None
+
+    async def _page(self, query: Document, order: Order, *, limit: int) -> Sequence[Document]:
+        with database_errors():
+            cursor = self._collection.find(query, facts_document.WITHOUT_CONTENT, sort=order, limit=limit)
+            return await cursor.to_list(limit)
 
     async def overdue(
         self,
