@@ -22,6 +22,7 @@ class System:
     """A running system: its public address, its admin addresses by process, the spans it sends, its folder."""
 
     api_url: str
+    broker_url: str
     admin_urls: dict[str, str]
     otlp: OtlpReceiver
     folder: Path
@@ -56,7 +57,7 @@ def system(infra: Infra, management_url: str, tmp_path_factory: pytest.TempPathF
         stack = Stack(RunFolder(folder / "run"), environment, print)
         try:
             state = start(stack, print)
-            yield System(state.api_url, dict(state.admin_urls), otlp, folder / "run", calls_file)
+            yield System(state.api_url, broker_url, dict(state.admin_urls), otlp, folder / "run", calls_file)
         finally:
             stack.stop()
             otlp.stop()

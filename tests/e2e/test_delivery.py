@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from wavecom_common.events import routing
+from wavecom_common.messaging.connection import connected
 from wavecom_common.testing.waiting import eventually
 
 RECIPIENTS = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
@@ -67,6 +69,27 @@ async def test_the_timeline_tells_the_whole_story_in_order(api: httpx.Client) ->
         ("DeliveryStarted", 1),
         ("NotificationSent", 1),
     ]
+
+
+async def test_a_large_e_mail_is_delivered_and_shown_whole_and_travels_small(api: httpx.Client, system: Any) -> None:
+    message, metadata = "Dear reader, " + "ä" * 30_000, {"orderId": "12345"}
+    async with connected(system.broker_url, "test") as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(routing.EVENTS_EXCHANGE, "notification.#")
+
+        notification_id = post(api, "email", message=message, subject="A long letter", metadata=metadata)
+        found = await sent(api, notification_id)
+
+        bodies = []
+        while (seen := await queue.get(no_ack=True, fail=False)) is not None:
+            bodies.append(seen.body)
+    assert (found["message"], found["subject"], found["metadata"]) == (message, "A long letter", metadata)
+    calls = [json.loads(line) for line in system.calls_file.read_text().splitlines()]
+    delivered = [call["messageBytes"] for call in calls if call["notificationId"] == notification_id]
+    assert delivered == [len(message.encode())]
+    assert len([body for body in bodies if notification_id.encode() in body]) == 4
+    assert max(len(body) for body in bodies) < 400
 
 
 async def test_a_list_can_be_filtered_and_paged(api: httpx.Client) -> None:

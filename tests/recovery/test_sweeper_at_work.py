@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from wavecom_common.events import routing, types
+from wavecom_common.events.payloads import Payload, refer
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import Filters
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
@@ -25,8 +27,12 @@ EACH = 20
 
 
 def requests() -> list[Event]:
+    """Half of them name a stored payload."""
     now_ms = SYSTEM_CLOCK.now_ms()
-    return [a_request(channel="sms", recipient="+15551234567", now_ms=now_ms) for _ in range(EACH)]
+    made = [a_request(channel="sms", recipient="+15551234567", now_ms=now_ms) for _ in range(EACH)]
+    for request in made[::2]:
+        refer(request.content, "large")
+    return made
 
 
 def orders(requested: list[Event]) -> list[Event]:
@@ -46,6 +52,7 @@ async def test_whatever_was_lost_on_the_way_everything_is_sent_and_each_attempt_
             "WAVECOM_SIMULATED_MIN_DELAY_MS": "0",
         }
     )
+    await Payloads(stage.database).store({"large": Payload("x" * 1000)}, timeout_s=5)
     unseen, undelivered, unretried = requests(), requests(), requests()
     failed = orders(unretried)
     told = [*unseen, *undelivered, *orders(undelivered), *unretried, *failed]
@@ -74,5 +81,6 @@ async def test_whatever_was_lost_on_the_way_everything_is_sent_and_each_attempt_
     attempts = Counter((call["notificationId"], call["attempt"]) for call in calls)
     expected = {(request.notification_id, 1) for request in [*unseen, *undelivered]}
     assert attempts == dict.fromkeys(expected | {(request.notification_id, 2) for request in unretried}, 1)
+    assert Counter(call["messageBytes"] for call in calls)[1000] == 3 * EACH // 2
     assert Counter(call["key"] for call in calls)["a key"] == EACH
     assert '"swept"' in (stage.folder / "log").read_text()

@@ -26,6 +26,7 @@ from wavecom_common.events.outcomes import (
     TransientFailure,
     UnknownOutcome,
 )
+from wavecom_common.events.payloads import payload_id, payload_of, refer
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import VITAL
 from wavecom_common.messaging.handling import Handling
@@ -35,6 +36,7 @@ from wavecom_common.storage import event_document, facts_document, names
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.testing.builders import a_request
@@ -45,6 +47,7 @@ from tests.simulation.memory_broker import MemoryBroker, MemoryPublisher, Reader
 from tests.simulation.memory_database import MemoryDatabase
 from tests.simulation.virtual_time import VirtualClock, run_virtually
 
+MESSAGE = "Your order has been shipped!"
 DELAYS_MS = [1000, 5000, 10_000]
 NOTIFICATIONS = 4
 # Faults happen until then; afterwards everything has this long to settle
@@ -89,6 +92,8 @@ class SimulatedProvider:
 
     async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
         await self._process.step(may_fail=False)
+        if attempt.message != MESSAGE:
+            self._wrong.append(f"{attempt.notification_id} was to be delivered with another message")
         key = f"{attempt.notification_id}:{attempt.number}"
         earlier = self._calls.setdefault(key, [])
         for call in earlier:
@@ -200,16 +205,24 @@ class World:
 
     async def ask(self) -> None:
         """A client whose requests are accepted once they are confirmed; the API repeats as it does."""
-        publisher = MemoryPublisher(self.broker, Process("ingest-api", self.chaos))
+        process = Process("ingest-api", self.chaos)
+        publisher = MemoryPublisher(self.broker, process)
+        payloads = Payloads(cast("Any", self.database.seen_by(process)), clock=self.clock)
         for number in range(NOTIFICATIONS):
             request = a_request(
                 channel="sms",
                 notification_id=f"{number:024x}",
                 on_unknown=self.chaos.random.choice(["resend", "fail"]),
                 now_ms=self.clock.now_ms(),
+                message=MESSAGE,
             )
+            payload = payload_of(request.content)
+            if number % 2:
+                refer(request.content, payload_id("default", payload))
             while True:
                 try:
+                    if request.content.payload_id:
+                        await payloads.store({request.content.payload_id: payload}, timeout_s=5)
                     await publisher.publish([request], timeout_s=5)
                     break
                 except Unavailable:
@@ -304,6 +317,7 @@ class World:
         loop = DeliveryLoop(
             SimulatedProvider(process, self.chaos, self.calls, self.outcome.wrong),
             ledger,
+            Payloads(cast("Any", self.database.seen_by(process)), clock=self.clock),
             cast("Any", MemoryPublisher(self.broker, process)),
             max_in_flight=10,
             provider_timeout_s=30,

@@ -1,17 +1,18 @@
 """The API over an in-memory pipeline: what is published can be asked for at once."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 import grpc
 import httpx
 import pytest
-from ingest_api.accept import Acceptor
+from ingest_api.accept import Acceptor, EventSink
 from ingest_api.app import create_app
 from ingest_api.backlog import Backlog, Thresholds
 from ingest_api.idempotency import IdempotentRequests
 from ingest_api.status_client import StatusClient
 from starlette.types import ASGIApp
+from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_common.storage.read_model import MOST_COUNTED
@@ -75,6 +76,19 @@ class MemoryPipeline:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+class MemoryPayloads:
+    """Where large payloads are kept. Set `failure` to have it raised."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Payload] = {}
+        self.failure: BaseException | None = None
+
+    async def store(self, payloads: Mapping[str, Payload], *, timeout_s: float) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.stored |= payloads
 
 
 class MemoryKeys:
@@ -166,19 +180,42 @@ def keys() -> MemoryKeys:
 
 
 @pytest.fixture
+def payloads() -> MemoryPayloads:
+    return MemoryPayloads()
+
+
+@pytest.fixture
+def make_acceptor(payloads: MemoryPayloads, backlog: Backlog, clock: StandingClock):
+    """`make_acceptor(sink)`, with everything else as usual."""
+
+    def make(sink: EventSink) -> Acceptor:
+        return Acceptor(
+            sink,
+            payloads,
+            backlog,
+            clock,
+            tenant="default",
+            default_max_attempts=3,
+            timeout_s=1,
+            refer_above_bytes=1_000,
+        )
+
+    return make
+
+
+@pytest.fixture
 def backlog() -> Backlog:
     """As large as a look at the queues says; every message holds one event."""
     return Backlog(Thresholds(5_000, 20_000, 50_000), lambda: (0, 0))
 
 
 @pytest.fixture
-def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, backlog: Backlog, clock: StandingClock):
+def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, make_acceptor, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
     def make(*, traced: bool = False, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
-        acceptor = Acceptor(pipeline, backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1)
         keyed = IdempotentRequests(keys, clock)
-        return create_app(acceptor, keyed, pipeline, clock, cors_origins=cors_origins, traced=traced)
+        return create_app(make_acceptor(pipeline), keyed, pipeline, clock, cors_origins=cors_origins, traced=traced)
 
     return make
 

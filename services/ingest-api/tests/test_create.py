@@ -4,11 +4,11 @@ import asyncio
 
 import httpx
 import pytest
-from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.idempotency import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.events.channels import CHANNELS
+from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
 from wavecom_common.kernel.ids import id_time_ms, is_notification_id
 
@@ -95,7 +95,31 @@ async def test_every_notification_has_an_id_of_its_own(client, pipeline):
     assert len({event.notification_id for event in pipeline.events}) == 50
 
 
-async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, backlog, make_client):
+async def test_a_large_payload_is_stored_once_and_its_events_only_name_it(client, pipeline, payloads):
+    large = {**EMAIL, "subject": "Order Update", "message": "x" * 990, "metadata": {"orderId": "12345"}}
+
+    answers = [await client.post(NOTIFICATIONS, json={**large, "recipient": f"{name}@example.com"}) for name in "ab"]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert list(payloads.stored.values()) == [Payload("x" * 990, "Order Update", '{"orderId":"12345"}')]
+    for event, recipient in zip(pipeline.events, ("a@example.com", "b@example.com"), strict=True):
+        assert event.content.payload_id in payloads.stored
+        assert (event.content.recipient, event.content.max_attempts) == (recipient, 3)
+        assert event.ByteSize() < 500
+
+
+async def test_without_a_database_only_large_payloads_are_refused(client, pipeline, payloads):
+    payloads.failure = Unavailable("x")
+
+    large = await client.post(NOTIFICATIONS, json={**EMAIL, "message": "x" * 1001})
+    small = await client.post(NOTIFICATIONS, json={**EMAIL, "message": "x" * 1000})
+
+    assert (large.status_code, large.headers["retry-after"], small.status_code) == (503, "1", 201)
+    assert large.json()["message"] == "A notification of this size cannot be stored now; try again"
+    assert [event.content.message for event in pipeline.events] == ["x" * 1000]
+
+
+async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, make_acceptor, make_client):
     confirmed = asyncio.Event()
     reached = asyncio.Event()
 
@@ -104,9 +128,8 @@ async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, ba
             reached.set()
             await confirmed.wait()
 
-    acceptor = Acceptor(SlowSink(), backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1)
     keyed = IdempotentRequests(keys, clock)
-    app = create_app(acceptor, keyed, None, clock, cors_origins=["*"], traced=False)
+    app = create_app(make_acceptor(SlowSink()), keyed, None, clock, cors_origins=["*"], traced=False)
     async with make_client(app) as client:
         post = asyncio.create_task(client.post(NOTIFICATIONS, json=EMAIL))
         await reached.wait()

@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.idempotency import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
@@ -218,11 +217,11 @@ async def test_concurrent_requests_of_a_key_that_fails_all_hear_of_it_and_can_be
 
 
 async def test_two_processes_that_have_one_key_at_once_publish_the_same_notification(
-    pipeline, keys, backlog, clock, make_client, gate
+    pipeline, keys, make_acceptor, clock, make_client, gate
 ):
     apps = [
         create_app(
-            Acceptor(pipeline, backlog, clock, tenant="default", default_max_attempts=3, timeout_s=1),
+            make_acceptor(pipeline),
             IdempotentRequests(keys, clock),
             pipeline,
             clock,

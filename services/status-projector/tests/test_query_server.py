@@ -11,15 +11,19 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from status_projector.projector import Projector
 from status_projector.query_server import SERVICE, QueryServer
+from status_projector.rebuild import Rebuild
 from status_projector.status_query import StatusQuery
 from status_projector.young_ids import YoungIds
 from wavecom_common.events import types
+from wavecom_common.events.payloads import Payload, refer
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
@@ -28,6 +32,8 @@ from wavecom_proto.v1.status_pb2 import GetNotificationRequest, GetTimelineReque
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryStub
 
 pytestmark = pytest.mark.connected
+
+YOUNG = YoungIds(window_s=10, most_s=5, max_waiting=10)
 
 
 @pytest.fixture
@@ -58,6 +64,27 @@ async def test_a_notification_is_shown_as_its_events_made_it(database: Database,
 
     assert (found.id, found.status, found.attempts) == (request.notification_id, "processing", 1)
     assert (found.recipient, found.message) == (request.content.recipient, request.content.message)
+
+
+async def test_a_notification_that_names_its_payload_is_shown_whole_also_after_a_rebuild(
+    database: Database, stub: StatusQueryStub
+) -> None:
+    request, whole = a_request(), Payload("x" * 65_536, "A long letter", '{"orderId":"12345"}')
+    refer(request.content, "large")
+    await Payloads(database).store({"large": whole}, timeout_s=5)
+    await _project(database, request)
+
+    rebuilt = await Rebuild(database, settle_s=0).run()
+    question = GetNotificationRequest(id=request.notification_id, tenant="default")
+    before = await stub.GetNotification(question)
+    await ReadModel(database).drop()
+    after = await StatusQuery(LiveModel(database), EventStore(database), Payloads(database), YOUNG)._notification(
+        question
+    )
+
+    assert (rebuilt.report.differing, rebuilt.live) == (0, "notifications_2")
+    assert (before.message, before.subject, before.metadata_json) == (whole.message, whole.subject, whole.metadata_json)
+    assert after == before
 
 
 async def test_a_timeline_is_shown_oldest_first_without_content(database: Database, stub: StatusQueryStub) -> None:
@@ -177,8 +204,7 @@ async def test_a_port_in_use_is_named(database: Database, server: QueryServer) -
 
 
 def _server(database: Database, *, port: int = 0) -> QueryServer:
-    young_ids = YoungIds(window_s=10, most_s=5, max_waiting=10)
-    servicer = StatusQuery(ReadModel(database), EventStore(database), young_ids)
+    servicer = StatusQuery(ReadModel(database), EventStore(database), Payloads(database), YOUNG)
     return QueryServer(servicer, database, host="127.0.0.1", port=port)
 
 

@@ -52,4 +52,4 @@ async def test_every_call_is_on_record_with_its_key(tmp_path: Path) -> None:
         await provider.deliver(an_attempt(1))
         await provider.close()
     lines = [orjson.loads(line) for line in record.read_text().splitlines()]
-    assert lines == [{"key": "n:1", "notificationId": "n", "attempt": 1, "atMs": 5}] * 2
+    assert lines == [{"key": "n:1", "notificationId": "n", "attempt": 1, "messageBytes": 5, "atMs": 5}] * 2

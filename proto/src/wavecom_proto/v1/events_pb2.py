@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dwavecom_proto/v1/events.proto\x12\nwavecom.v1\"/\n\nEventBatch\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.wavecom.v1.Event\"\x82\x04\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x17\n\x0fnotification_id\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x16\n\x0eoccurred_at_ms\x18\x08 \x01(\x03\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x12\n\ntracestate\x18\n \x01(\t\x12\x17\n\x0frequested_at_ms\x18\x0b \x01(\x03\x12\x11\n\tdedup_key\x18\x0c \x01(\t\x12&\n\x07\x63ontent\x18\x14 \x01(\x0b\x32\x13.wavecom.v1.ContentH\x00\x12&\n\x07started\x18\x15 \x01(\x0b\x32\x13.wavecom.v1.StartedH\x00\x12 \n\x04sent\x18\x16 \x01(\x0b\x32\x10.wavecom.v1.SentH\x00\x12\x35\n\x0fretry_scheduled\x18\x17 \x01(\x0b\x32\x1a.wavecom.v1.RetryScheduledH\x00\x12$\n\x06\x66\x61iled\x18\x18 \x01(\x0b\x32\x12.wavecom.v1.FailedH\x00\x12\x35\n\x0foutcome_unknown\x18\x19 \x01(\x0b\x32\x1a.wavecom.v1.OutcomeUnknownH\x00\x42\t\n\x07payload\"\x90\x01\n\x07\x43ontent\x12\x11\n\trecipient\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rmetadata_json\x18\x04 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\r\x12\x12\n\non_unknown\x18\x06 \x01(\tB\n\n\x08_subject\"\x1b\n\x07Started\x12\x10\n\x08provider\x18\x01 \x01(\t\"5\n\x04Sent\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x02 \x01(\t\"Z\n\x0eRetryScheduled\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x14\n\x0cnext_attempt\x18\x02 \x01(\r\x12\x10\n\x08\x64\x65lay_ms\x18\x03 \x01(\x03\x12\x11\n\tdedup_key\x18\x04 \x01(\t\"\'\n\x06\x46\x61iled\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\" \n\x0eOutcomeUnknown\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dwavecom_proto/v1/events.proto\x12\nwavecom.v1\"/\n\nEventBatch\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.wavecom.v1.Event\"\x82\x04\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x17\n\x0fnotification_id\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x16\n\x0eoccurred_at_ms\x18\x08 \x01(\x03\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x12\n\ntracestate\x18\n \x01(\t\x12\x17\n\x0frequested_at_ms\x18\x0b \x01(\x03\x12\x11\n\tdedup_key\x18\x0c \x01(\t\x12&\n\x07\x63ontent\x18\x14 \x01(\x0b\x32\x13.wavecom.v1.ContentH\x00\x12&\n\x07started\x18\x15 \x01(\x0b\x32\x13.wavecom.v1.StartedH\x00\x12 \n\x04sent\x18\x16 \x01(\x0b\x32\x10.wavecom.v1.SentH\x00\x12\x35\n\x0fretry_scheduled\x18\x17 \x01(\x0b\x32\x1a.wavecom.v1.RetryScheduledH\x00\x12$\n\x06\x66\x61iled\x18\x18 \x01(\x0b\x32\x12.wavecom.v1.FailedH\x00\x12\x35\n\x0foutcome_unknown\x18\x19 \x01(\x0b\x32\x1a.wavecom.v1.OutcomeUnknownH\x00\x42\t\n\x07payload\"\xa4\x01\n\x07\x43ontent\x12\x11\n\trecipient\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rmetadata_json\x18\x04 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\r\x12\x12\n\non_unknown\x18\x06 \x01(\t\x12\x12\n\npayload_id\x18\x07 \x01(\tB\n\n\x08_subject\"\x1b\n\x07Started\x12\x10\n\x08provider\x18\x01 \x01(\t\"5\n\x04Sent\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x02 \x01(\t\"Z\n\x0eRetryScheduled\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x14\n\x0cnext_attempt\x18\x02 \x01(\r\x12\x10\n\x08\x64\x65lay_ms\x18\x03 \x01(\x03\x12\x11\n\tdedup_key\x18\x04 \x01(\t\"\'\n\x06\x46\x61iled\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\" \n\x0eOutcomeUnknown\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT']._serialized_start=95
   _globals['_EVENT']._serialized_end=609
   _globals['_CONTENT']._serialized_start=612
-  _globals['_CONTENT']._serialized_end=756
-  _globals['_STARTED']._serialized_start=758
-  _globals['_STARTED']._serialized_end=785
-  _globals['_SENT']._serialized_start=787
-  _globals['_SENT']._serialized_end=840
-  _globals['_RETRYSCHEDULED']._serialized_start=842
-  _globals['_RETRYSCHEDULED']._serialized_end=932
-  _globals['_FAILED']._serialized_start=934
-  _globals['_FAILED']._serialized_end=973
-  _globals['_OUTCOMEUNKNOWN']._serialized_start=975
-  _globals['_OUTCOMEUNKNOWN']._serialized_end=1007
+  _globals['_CONTENT']._serialized_end=776
+  _globals['_STARTED']._serialized_start=778
+  _globals['_STARTED']._serialized_end=805
+  _globals['_SENT']._serialized_start=807
+  _globals['_SENT']._serialized_end=860
+  _globals['_RETRYSCHEDULED']._serialized_start=862
+  _globals['_RETRYSCHEDULED']._serialized_end=952
+  _globals['_FAILED']._serialized_start=954
+  _globals['_FAILED']._serialized_end=993
+  _globals['_OUTCOMEUNKNOWN']._serialized_start=995
+  _globals['_OUTCOMEUNKNOWN']._serialized_end=1027
 # @@protoc_insertion_point(module_scope)

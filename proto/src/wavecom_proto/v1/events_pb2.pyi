@@ -154,6 +154,7 @@ class Content(_message.Message):
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     ON_UNKNOWN_FIELD_NUMBER: _builtins.int
+    PAYLOAD_ID_FIELD_NUMBER: _builtins.int
     recipient: _builtins.str
     message: _builtins.str
     subject: _builtins.str
@@ -163,6 +164,10 @@ class Content(_message.Message):
     max_attempts: _builtins.int
     on_unknown: _builtins.str
     """What an attempt with an unknown outcome does: "resend" or "fail"."""
+    payload_id: _builtins.str
+    """Set when the payload is too large to travel: the name under which it is stored. Message, subject and metadata are
+    empty then.
+    """
     def __init__(
         self,
         *,
@@ -172,10 +177,11 @@ class Content(_message.Message):
         metadata_json: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
         on_unknown: _builtins.str = ...,
+        payload_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "max_attempts", b"max_attempts", "message", b"message", "metadata_json", b"metadata_json", "on_unknown", b"on_unknown", "recipient", b"recipient", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "max_attempts", b"max_attempts", "message", b"message", "metadata_json", b"metadata_json", "on_unknown", b"on_unknown", "payload_id", b"payload_id", "recipient", b"recipient", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
     _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015

@@ -1,11 +1,12 @@
 """From valid requests to events that are safe with the broker: the moment a notification is accepted."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from opentelemetry import trace
 from wavecom_common.events import types
+from wavecom_common.events.payloads import Payload, payload_id, payload_of, refer, size_bytes
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.errors import Overloaded, Unroutable, WavecomError
 from wavecom_common.kernel.ids import new_notification_id
@@ -32,20 +33,36 @@ class EventSink(Protocol):
         ...
 
 
+class PayloadSink(Protocol):
+    """Where large payloads are kept; `wavecom_common.storage.payloads.Payloads` is the real one."""
+
+    async def store(self, payloads: Mapping[str, Payload], *, timeout_s: float) -> None:
+        """Return when all of them are stored.
+
+        Raises:
+            WavecomError: it is not known whether they are.
+        """
+        ...
+
+
 class Acceptor:
-    """Accepts notifications of one tenant."""
+    """Accepts notifications of one tenant. A payload of more than `refer_above_bytes` is stored, and referred to."""
 
     def __init__(
         self,
         sink: EventSink,
+        payloads: PayloadSink,
         backlog: Backlog,
         clock: Clock,
         *,
         tenant: str,
         default_max_attempts: int,
         timeout_s: float,
+        refer_above_bytes: int,
     ) -> None:
         self._sink = sink
+        self._payloads = payloads
+        self._refer_above_bytes = refer_above_bytes
         self._backlog = backlog
         self._clock = clock
         self.tenant = tenant
@@ -75,6 +92,7 @@ class Acceptor:
             for request, notification_id in zip(requests, notification_ids, strict=True)
         ]
         self._backlog.check({event.priority for event in events})
+        await self._store_large(events)
         try:
             await self._sink.publish(events, timeout_s=self._timeout_s)
         except WavecomError as error:
@@ -82,6 +100,27 @@ class Acceptor:
         for (channel, priority), count in Counter((event.channel, event.priority) for event in events).items():
             metrics.ACCEPTED.labels(channel, priority).inc(count)
         return events
+
+    async def _store_large(self, events: Sequence[Event]) -> None:
+        """Before anybody may ask for it by an event that names it."""
+        payloads: dict[str, Payload] = {}
+        for event in events:
+            if size_bytes(event.content) > self._refer_above_bytes:
+                payload = payload_of(event.content)
+                stored_as = payload_id(self.tenant, payload)
+                payloads[stored_as] = payload
+                refer(event.content, stored_as)
+        if not payloads:
+            return
+        try:
+            await self._payloads.store(payloads, timeout_s=self._timeout_s)
+        except WavecomError as error:
+            raise Refusal(
+                503,
+                "A notification of this size cannot be stored now; try again",
+                reason="payloads_unavailable",
+                retry_after_s=RETRY_SOON_S,
+            ) from error
 
     def _event(self, request: NotificationRequest, notification_id: str, now_ms: int) -> Event:
         event = types.requested(

@@ -11,6 +11,7 @@ from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.idempotency import IdempotencyKeys
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import tracing
 
 from ingest_api.accept import Acceptor
@@ -25,8 +26,9 @@ from ingest_api.status_client import StatusClient
 def build(settings: IngestSettings) -> Sequence[Part]:
     """The parts in their order of start.
 
-    Ready for POSTs without an Idempotency-Key is ready: those with one need the database and GETs the query service,
-    and both are answered with 503 without them; nothing of that is a reason to take the API away from everybody.
+    Ready for small POSTs without an Idempotency-Key is ready: large ones and those with one need the database and GETs
+    the query service, and they are answered with 503 without them; nothing of that is a reason to take the API away
+    from everybody.
     """
     traced = tracing.wanted()
     publisher = EventPublisher(
@@ -56,11 +58,13 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     )
     acceptor = Acceptor(
         publisher,
+        Payloads(database),
         backlog,
         SYSTEM_CLOCK,
         tenant=settings.tenant,
         default_max_attempts=settings.max_attempts,
         timeout_s=settings.accept_timeout_s,
+        refer_above_bytes=settings.refer_above_bytes,
     )
     app = create_app(
         acceptor,

@@ -11,6 +11,7 @@ from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.sweeps import Sweeps
 
 from status_projector.projector import Projector
@@ -70,5 +71,5 @@ def build_query(settings: QuerySettings) -> Sequence[Part]:
     young_ids = YoungIds(
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )
-    servicer = StatusQuery(LiveModel(database), EventStore(database), young_ids)
+    servicer = StatusQuery(LiveModel(database), EventStore(database), Payloads(database), young_ids)
     return [database, QueryServer(servicer, database, host=settings.grpc_host, port=settings.grpc_port)]

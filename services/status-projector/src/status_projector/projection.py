@@ -119,6 +119,7 @@ def _request(event: Event) -> Request:
         metadata=metadata.from_json(content.metadata_json),
         max_attempts=content.max_attempts,
         created_at_ms=event.occurred_at_ms,
+        payload_id=content.payload_id,
     )
 
 

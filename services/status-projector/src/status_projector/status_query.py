@@ -10,7 +10,9 @@ from wavecom_common.kernel.ids import is_notification_id
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.facts import STATUSES
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import MOST_COUNTED, Filters, Place, ReadModel
+from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1 import status_pb2
 from wavecom_proto.v1.status_pb2 import (
     GetNotificationRequest,
@@ -22,10 +24,12 @@ from wavecom_proto.v1.status_pb2 import (
 )
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryServicer
 
-from status_projector.view import notification
+from status_projector.view import notification, request_of, with_payload
 from status_projector.young_ids import YoungIds
 
 MAX_LIMIT: Final = 100
+
+_log = get_logger()
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Reply = TypeVar("Reply")
@@ -45,9 +49,12 @@ class StatusQuery(StatusQueryServicer):
     Errors: INVALID_ARGUMENT for a wrong question, NOT_FOUND, and UNAVAILABLE (ask again) for everything time heals.
     """
 
-    def __init__(self, read_model: LiveModel | ReadModel, store: EventStore, young_ids: YoungIds) -> None:
+    def __init__(
+        self, read_model: LiveModel | ReadModel, store: EventStore, payloads: Payloads, young_ids: YoungIds
+    ) -> None:
         self._read_model = read_model
         self._store = store
+        self._payloads = payloads
         self._young_ids = young_ids
 
     async def GetNotification(self, request: GetNotificationRequest, context: Context) -> Notification:
@@ -67,7 +74,15 @@ class StatusQuery(StatusQueryServicer):
         found = await self._young_ids.find(request.id, lambda: self._read_model.get(request.tenant, request.id))
         if found is None:
             raise _NotFound
-        return notification(request.id, found)
+        shown = notification(request.id, found)
+        payload_id = request_of(found).payload_id
+        if not payload_id:
+            return shown
+        payload = (await self._payloads.load([payload_id])).get(payload_id)
+        if payload is None:
+            _log.error("payload_missing", notification_id=request.id, payload_id=payload_id)
+            return shown
+        return with_payload(shown, payload)
 
     async def _page(self, request: ListNotificationsRequest) -> ListNotificationsResponse:
         filters, limit = _filters(request), request.limit

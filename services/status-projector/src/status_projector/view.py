@@ -1,14 +1,14 @@
 """A notification's facts as a client sees them: the fields of the original schema, derived."""
 
 import orjson
-from wavecom_common.storage.facts import FAILED, SENT, Facts
+from wavecom_common.events.payloads import Payload
+from wavecom_common.storage.facts import FAILED, SENT, Facts, Request
 from wavecom_proto.v1.status_pb2 import Notification
 
 
 def notification(notification_id: str, facts: Facts) -> Notification:
     """The answer about one notification; `facts` must hold its request."""
-    request = facts.request
-    assert request is not None, "a notification is not shown before its request is known"
+    request = request_of(facts)
     status = facts.head.status
     attempt, error = facts.last_attempt, facts.last_error
     return Notification(
@@ -30,3 +30,17 @@ def notification(notification_id: str, facts: Facts) -> Notification:
         updated_at_ms=facts.updated_at_ms,
         priority=request.priority,
     )
+
+
+def request_of(facts: Facts) -> Request:
+    """The request, of a notification that is shown."""
+    assert facts.request is not None, "a notification is not shown before its request is known"
+    return facts.request
+
+
+def with_payload(shown: Notification, payload: Payload) -> Notification:
+    """The answer with the payload that its request refers to."""
+    shown.message, shown.metadata_json = payload.message, payload.metadata_json
+    if payload.subject is not None:
+        shown.subject = payload.subject
+    return shown

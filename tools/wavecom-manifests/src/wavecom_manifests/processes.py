@@ -62,7 +62,7 @@ def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         uses_every_delay=True,
-        collections={names.DELIVERIES: _WRITE},
+        collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ},
     )
 
 
@@ -73,7 +73,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         # All of them, to know how much waits.
         asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE],
-        collections={names.IDEMPOTENCY_KEYS: _WRITE},
+        collections={names.IDEMPOTENCY_KEYS: _WRITE, names.PAYLOADS: frozenset({"insert"})},
     ),
     "dispatcher": Process(
         settings=DispatcherSettings,
@@ -101,7 +101,12 @@ PROCESSES: Final[Mapping[str, Process]] = {
     ),
     "status-query": Process(
         settings=QuerySettings,
-        collections={names.EVENTS: _READ, names.POINTER: _READ, **dict.fromkeys(names.READ_MODELS, _READ)},
+        collections={
+            names.EVENTS: _READ,
+            names.POINTER: _READ,
+            names.PAYLOADS: _READ,
+            **dict.fromkeys(names.READ_MODELS, _READ),
+        },
     ),
 }
 

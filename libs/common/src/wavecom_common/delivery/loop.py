@@ -16,6 +16,7 @@ from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome
+from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Draining, Unavailable, Unroutable, WavecomError
@@ -24,6 +25,7 @@ from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Claim, Ledger, Settled
+from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import attributes, spans
 from wavecom_common.telemetry.logs import get_logger
 
@@ -42,6 +44,8 @@ class _Claimed:
 
     found: Mapping[str, Claim | None]
     decisions: Mapping[str, Decision]
+    # Those that the events name, by their names.
+    payloads: Mapping[str, Payload]
     # Tells that those are started which are to be called; returns the error when that failed.
     telling: asyncio.Task[WavecomError | None]
 
@@ -66,6 +70,7 @@ class DeliveryLoop:
         self,
         adapter: Adapter,
         ledger: Ledger,
+        payloads: Payloads,
         publisher: EventPublisher,
         *,
         max_in_flight: int,
@@ -76,6 +81,7 @@ class DeliveryLoop:
     ) -> None:
         self._adapter = adapter
         self._ledger = ledger
+        self._payloads = payloads
         self._publisher = publisher
         self._slots = Slots(max_in_flight)
         self._provider_timeout_s = provider_timeout_s
@@ -163,6 +169,8 @@ class DeliveryLoop:
     async def _claim(self, events: Mapping[str, Event]) -> _Claimed:
         """Claim attempts, by their keys, and begin to tell that those are started which are to be."""
         known = {key: event for key, event in events.items() if event.type == types.DISPATCHED}
+        # Before the claim, so that none is held for what could not be loaded.
+        payloads = await self._payloads.load({name for event in known.values() if (name := event.content.payload_id)})
         found = dict(zip(known, await self._ledger.claim_all(list(known)), strict=True))
         leases_ms, now_ms = self._ledger.now_ms(), self._clock.now_ms()
         decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=leases_ms) for key, claim in found.items()}
@@ -171,7 +179,7 @@ class DeliveryLoop:
             for key, decision in decisions.items()
             if isinstance(decision, Call)
         ]
-        return _Claimed(found, decisions, asyncio.get_running_loop().create_task(self._tell(started)))
+        return _Claimed(found, decisions, payloads, asyncio.get_running_loop().create_task(self._tell(started)))
 
     async def _deliver(
         self, key: str, event: Event, claiming: asyncio.Task[_Claimed], draining: asyncio.Event
@@ -182,12 +190,12 @@ class DeliveryLoop:
         found = claimed.found[key]
         match claimed.decisions[key]:
             case Call():
-                outcome = await self._call(event)
+                outcome = await self._call(event, claimed.payloads)
             case Repeat(outcome, ended_at_ms):
                 await self._publish([self._consequences(event, outcome, ended_at_ms)])
                 return ACK
             case Resume() if found is not None and await self._ledger.take_over(key, found):
-                outcome = await self._resume(event)
+                outcome = await self._resume(event, claimed.payloads)
             case Resume() | LookAgain():
                 return self._look_again
         settled = Settled(key, outcome, self._clock.now_ms())
@@ -204,7 +212,7 @@ class DeliveryLoop:
             return error
         return None
 
-    async def _resume(self, event: Event) -> DeliveryOutcome:
+    async def _resume(self, event: Event, payloads: Mapping[str, Payload]) -> DeliveryOutcome:
         """Go on with an attempt whose sender died at it: nobody knows whether its call took effect."""
         action = unknown_action(event)
         _log.warning("delivery_outcome_unknown", event_id=event.event_id, action=action)
@@ -217,16 +225,20 @@ class DeliveryLoop:
         ]
         metering.count_events(told)
         await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
-        return await self._call(event)
+        return await self._call(event, payloads)
 
-    async def _call(self, event: Event) -> DeliveryOutcome:
+    async def _call(self, event: Event, payloads: Mapping[str, Payload]) -> DeliveryOutcome:
+        name = event.content.payload_id
+        payload = payloads.get(name) if name else payload_of(event.content)
+        if payload is None:
+            return PermanentFailure("what was to be delivered is not stored any more")
         attempt = Attempt(
             notification_id=event.notification_id,
             number=event.attempt,
             dedup_key=event.dedup_key,
             recipient=event.content.recipient,
-            message=event.content.message,
-            subject=event.content.subject if event.content.HasField("subject") else None,
+            message=payload.message,
+            subject=payload.subject,
         )
         begun_s = perf_counter()
         with spans.provider_call(event, self._adapter.name) as span:

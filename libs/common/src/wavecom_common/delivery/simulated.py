@@ -62,6 +62,7 @@ class SimulatedProvider:
                 "key": attempt.dedup_key,
                 "notificationId": attempt.notification_id,
                 "attempt": attempt.number,
+                "messageBytes": len(attempt.message.encode()),
                 "atMs": self._clock.now_ms(),
             }
             # One write of one line: appends of several processes to one file do not mix.

@@ -20,6 +20,7 @@ from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.ledger import LEASE_S, Ledger
+from wavecom_common.storage.payloads import Payloads
 
 
 class SenderSettings(Settings):
@@ -104,6 +105,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
     loop = DeliveryLoop(
         adapter,
         ledger,
+        Payloads(database),
         publisher,
         max_in_flight=settings.max_in_flight,
         provider_timeout_s=settings.provider_timeout_s,

@@ -51,6 +51,8 @@ class Request(NamedTuple):
     metadata: dict[str, Any] | None
     max_attempts: int
     created_at_ms: int
+    # Where message, subject and metadata are when they are not here: see `events.payloads`.
+    payload_id: str = ""
 
 
 class Facts(NamedTuple):

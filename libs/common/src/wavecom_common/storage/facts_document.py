@@ -90,6 +90,7 @@ def _request_fields(request: Request) -> Document:
         "metadata": request.metadata,
         "maxAttempts": request.max_attempts,
         "createdAt": DatetimeMS(request.created_at_ms),
+        **({"payloadId": request.payload_id} if request.payload_id else {}),
     }
 
 
@@ -104,6 +105,7 @@ def _request(found: Document) -> Request:
         metadata=_plain(found.get("metadata")),
         max_attempts=found["maxAttempts"],
         created_at_ms=int(found["createdAt"]),
+        payload_id=found.get("payloadId", ""),
     )
 
 

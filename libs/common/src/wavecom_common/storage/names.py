@@ -9,4 +9,5 @@ READ_MODELS: Final = (NOTIFICATIONS, "notifications_2")
 POINTER: Final = "read_model"
 DELIVERIES: Final = "deliveries"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+PAYLOADS: Final = "payloads"
 SWEEPS: Final = "sweeps"
