@@ -20,10 +20,11 @@ _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The body of one message, and its content encoding (None: as it is)."""
+    """The body of one message, its content encoding (None: as it is), and its size before that."""
 
     body: bytes
     content_encoding: str | None
+    plain_bytes: int
 
 
 def encode(events: Sequence[Event], *, compress_above_bytes: int) -> Encoded:
@@ -32,8 +33,8 @@ def encode(events: Sequence[Event], *, compress_above_bytes: int) -> Encoded:
     if len(body) > compress_above_bytes:
         packed = gzip.compress(body, compresslevel=1, mtime=0)
         if len(packed) < len(body):
-            return Encoded(packed, GZIP)
-    return Encoded(body, None)
+            return Encoded(packed, GZIP, len(body))
+    return Encoded(body, None, len(body))
 
 
 def decode(body: bytes, *, content_type: str | None, content_encoding: str | None) -> list[Event]:

@@ -104,6 +104,9 @@ class EventPublisher:
     def message(self, events: Sequence[Event], headers: Mapping[str, FieldValue] | None = None) -> Message:
         """A persistent message of these events, with an id of its own: returned messages are matched by it."""
         encoded = codec.encode(events, compress_above_bytes=self._compress_above_bytes)
+        if encoded.content_encoding is not None:
+            metrics.COMPRESSED_FROM_BYTES.inc(encoded.plain_bytes)
+            metrics.COMPRESSED_TO_BYTES.inc(len(encoded.body))
         return Message(
             encoded.body,
             message_id=new_message_id(),

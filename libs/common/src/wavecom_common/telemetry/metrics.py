@@ -61,6 +61,14 @@ DEAD_LETTERED: Final = Counter("wavecom_events_dead_lettered", "Events moved to 
 HANDLER_RETRIES: Final = Counter("wavecom_events_handler_retries", "Events whose handling is retried", ["queue"])
 # publisher, ledger and projector
 BATCH_SIZE: Final = Histogram("wavecom_batch_size", "Items written together", ["what"], buckets=_SIZES)
+# every publisher
+COMPRESSED_FROM_BYTES: Final = Counter(
+    "wavecom_compression_input_bytes", "Size of the messages that were compressed, before"
+)
+# every publisher
+COMPRESSED_TO_BYTES: Final = Counter(
+    "wavecom_compression_output_bytes", "Size of the messages that were compressed, after"
+)
 # projector
 PROJECTOR_LAG_SECONDS: Final = Histogram(
     "wavecom_projector_lag_seconds", "From an event's occurrence to its place in the read model", buckets=_SECONDS
