@@ -1,10 +1,13 @@
 """The connection says truly how it is, and its errors are ours."""
 
+from typing import get_args
+
 import pytest
+import structlog
 from pymongo import errors as driver
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable, Unstorable
 from wavecom_common.storage import indexes, names
-from wavecom_common.storage.client import Database
+from wavecom_common.storage.client import Database, WriteConcern
 from wavecom_common.storage.errors import database_errors, translated
 from wavecom_common.testing.waiting import eventually
 
@@ -29,6 +32,31 @@ async def test_it_is_not_ready_and_calls_fail_in_time_while_the_server_is_away()
 
     await eventually(lambda: database.ready() == "database: ServerSelectionTimeoutError")
     await database.close()
+
+
+@pytest.mark.connected
+async def test_a_write_concern_reaches_the_driver_and_a_weaker_one_is_told_at_start(
+    mongodb_url: str, database_name: str
+) -> None:
+    used = {}
+    with structlog.testing.capture_logs() as told:
+        for write_concern in get_args(WriteConcern):
+            # What the URL says does not count.
+            url = f"{mongodb_url}&w=0"
+            database = Database(url, database_name, write_concern=write_concern)
+            await database.start()
+            used[write_concern] = database.collection("things").write_concern.document
+            await database.close()
+
+    assert used == {
+        "majority": {"w": "majority", "j": True},
+        "journaled": {"w": 1, "j": True},
+        "memory": {"w": 1, "j": False},
+    }
+    assert [(line["event"], line["write_concern"], line["log_level"]) for line in told] == [
+        ("write_concern_weakened", "journaled", "warning"),
+        ("write_concern_weakened", "memory", "warning"),
+    ]
 
 
 def test_a_wrong_url_is_named_without_its_password() -> None:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
+from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.http import HttpServer
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.client import Database
 from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import tracing
@@ -43,7 +43,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         tenant=settings.tenant,
         interceptors=aio_client_interceptors() if traced else None,  # type: ignore[no-untyped-call]
     )
-    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    database = database_of(settings)
     keys = IdempotencyKeys(
         database,
         keep_ms=round(settings.idempotency_key_hours * 3_600_000),

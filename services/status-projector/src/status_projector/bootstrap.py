@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from wavecom_common.events import routing
+from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
@@ -29,7 +29,7 @@ _QUERY_TIMEOUT_S: Final = 3.0
 def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
     """A consumer of all events, the database, the publisher that dead-letters what it refuses, and the sweeper."""
     url = settings.rabbitmq_url.get_secret_value()
-    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    database = database_of(settings)
     publisher = EventPublisher(url, name="status-projector", required_queues=[routing.retry_name(LOOK_AGAIN_MS)])
     store, model = EventStore(database), LiveModel(database)
     projector = Projector(
@@ -65,9 +65,7 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
 
 def build_query(settings: QuerySettings) -> Sequence[Part]:
     """The database and the gRPC server that answers from it."""
-    database = Database(
-        settings.mongodb_url.get_secret_value(), settings.mongodb_database, operation_timeout_s=_QUERY_TIMEOUT_S
-    )
+    database = database_of(settings, operation_timeout_s=_QUERY_TIMEOUT_S)
     young_ids = YoungIds(
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )

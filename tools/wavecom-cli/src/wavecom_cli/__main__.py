@@ -8,10 +8,9 @@ from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.messaging import topology as broker
 from wavecom_common.storage import indexes
-from wavecom_common.storage.client import Database
 from wavecom_common.telemetry import logs
 
-from wavecom_cli import check, dead, rebuild, recover
+from wavecom_cli import check, dead, link, rebuild, recover
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
 topology = typer.Typer(no_args_is_help=True, help="The exchanges and queues on the broker.")
@@ -39,11 +38,8 @@ def database_apply() -> None:
     settings = Settings.load()
 
     async def apply() -> None:
-        link = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
-        try:
-            await indexes.apply(link)
-        finally:
-            await link.close()
+        async with link.database(settings) as found:
+            await indexes.apply(found)
 
     asyncio.run(apply())
     print("the indexes are there")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.storage.client import Database
 
@@ -10,7 +11,7 @@ from wavecom_common.storage.client import Database
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """The database the settings name, closed at the end."""
-    link = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    link = database_of(settings)
     try:
         yield link
     finally:

@@ -13,12 +13,12 @@ from wavecom_common.delivery.port import Adapter
 from wavecom_common.delivery.simulated import Simulation
 from wavecom_common.events import routing
 from wavecom_common.events.channels import PRIORITIES, Channel
+from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.service import main
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.client import Database
 from wavecom_common.storage.ledger import LEASE_S, Ledger
 from wavecom_common.storage.payloads import Payloads
 
@@ -100,7 +100,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         linger_s=settings.batch_linger_ms / 1000,
         max_events=settings.batch_max_events,
     )
-    database = Database(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    database = database_of(settings)
     ledger = Ledger(database, owner=_owner(name), lease_s=settings.lease_s)
     loop = DeliveryLoop(
         adapter,

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wavecom_common.kernel.backoff import retry_delay_ms
 from wavecom_common.kernel.errors import ConfigurationError
+from wavecom_common.storage.client import MAJORITY, WriteConcern
 
 # An event that comes too early, or whose handling failed, is looked at again after this wait.
 LOOK_AGAIN_MS = 1_000
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
     rabbitmq_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     mongodb_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?directConnection=true")
     mongodb_database: str = Field("wavecom", min_length=1, max_length=38)
+    # See `storage.client.WriteConcern`: anything but the default gives up what is promised.
+    mongodb_write_concern: WriteConcern = MAJORITY
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     # Liveness, readiness and metrics; port 0 is any free one, told in the log.
     admin_host: str = "127.0.0.1"

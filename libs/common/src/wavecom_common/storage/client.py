@@ -1,7 +1,8 @@
 """The connection to the database, and the only place that makes a driver client."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable
@@ -10,21 +11,45 @@ from wavecom_common.storage import tracing
 from wavecom_common.storage.database_clock import DatabaseClock
 from wavecom_common.storage.driver import Client, Collection, Document, PyMongoError, operation_timeout
 from wavecom_common.storage.errors import database_errors
+from wavecom_common.telemetry.logs import get_logger
 
 SERVER_SELECTION_TIMEOUT_S: Final = 5.0
 PING_INTERVAL_S: Final = 2.0
 PING_TIMEOUT_S: Final = 3.0
+OPERATION_TIMEOUT_S: Final = 10.0
+
+# When a write counts as done. All that is promised rests on the first: the others lose writes that were acknowledged.
+WriteConcern = Literal["majority", "journaled", "memory"]
+MAJORITY: Final = "majority"
+_OPTIONS: Final[Mapping[WriteConcern, Mapping[str, Any]]] = {
+    # In the journals of a majority.
+    "majority": {"w": "majority", "journal": True},
+    # In the primary's journal: lost when it is replaced before the others had it.
+    "journaled": {"w": 1, "journal": True},
+    # In the primary's memory: lost, too, when it is killed.
+    "memory": {"w": 1, "journal": False},
+}
+
+_log = get_logger()
 
 
 class Database:
     """One database, for the life of a process (a Part).
 
-    Writes are acknowledged by a majority, from the journal: without either, thousands of acknowledged writes are lost
-    when a server is killed. Each operation is retried by the driver until `operation_timeout_s` is over. Dates come
-    and go as milliseconds (`DatetimeMS`).
+    Writes are acknowledged by a majority, from the journal, unless the write concern says otherwise: without either,
+    thousands of acknowledged writes are lost when a server is killed. Each operation is retried by the driver until
+    `operation_timeout_s` is over. Dates come and go as milliseconds (`DatetimeMS`).
     """
 
-    def __init__(self, url: str, name: str, *, operation_timeout_s: float = 10.0, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        operation_timeout_s: float = OPERATION_TIMEOUT_S,
+        write_concern: WriteConcern = MAJORITY,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         """Prepare the client; nothing is connected yet.
 
         Raises:
@@ -34,8 +59,7 @@ class Database:
             self._client: Client = Client(
                 url,
                 appname="wavecom",
-                w="majority",
-                journal=True,
+                **_OPTIONS[write_concern],
                 retryWrites=True,
                 retryReads=True,
                 serverSelectionTimeoutMS=int(SERVER_SELECTION_TIMEOUT_S * 1000),
@@ -47,6 +71,7 @@ class Database:
             # The driver's text may repeat the URL, and with it a password.
             raise ConfigurationError(f"WAVECOM_MONGODB_URL is wrong: {type(error).__name__}") from None
         self._database = self._client[name]
+        self._write_concern = write_concern
         self._clock = clock
         self.clock: Final = DatabaseClock()
         self._unready: str | None = "database: not reached yet"
@@ -74,6 +99,8 @@ class Database:
 
     async def start(self) -> None:
         """Begin to watch the server. Does not wait for it: a process may start before its database."""
+        if self._write_concern != MAJORITY:
+            _log.warning("write_concern_weakened", write_concern=self._write_concern)
         self._watcher = spawn_vital(self._watch(), "database watch")
 
     def ready(self) -> str | None:
