@@ -1,4 +1,4 @@
-"""`wavecom rebuild` and `wavecom recover`: what they say, and their exit status."""
+"""`wavecom rebuild`, `wavecom recover`, `wavecom database shard`: what they say, and their exit status."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -94,3 +94,9 @@ async def test_a_recovery_says_what_it_did(database: Database, broker_url: str) 
     assert "\nsent again: 2" in said
     assert "without their request: 1, ended as failed" in said
     assert (await wavecom("check", "--settle-s", "0"))[0] == 0
+
+
+async def test_a_server_without_shards_is_refused_by_name(database: Database) -> None:
+    status, said = await wavecom("database", "shard")
+
+    assert (status, "no mongos" in said) == (1, True)

@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import typer
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.messaging import topology as broker
-from wavecom_common.storage import indexes
+from wavecom_common.storage import indexes, sharding
 from wavecom_common.telemetry import logs
 
 from wavecom_cli import check, dead, link, rebuild, recover
@@ -43,6 +44,18 @@ def database_apply() -> None:
 
     asyncio.run(apply())
     print("the indexes are there")
+
+
+@database.command("shard")
+def database_shard() -> None:
+    """Spread the collections over the shards of a cluster; safe to repeat."""
+    settings = Settings.load()
+
+    async def shard() -> Sequence[str]:
+        async with link.database(settings) as found:
+            return await sharding.apply(found)
+
+    print(f"spread over the shards: {', '.join(asyncio.run(shard()))}")
 
 
 def main() -> None:

@@ -97,6 +97,11 @@ class Database:
             with database_errors():
                 await self._hello()
 
+    async def admin_command(self, command: Document) -> Document:
+        """Run a command on the server's own database; belongs inside `database_errors()`."""
+        answer: Document = await self._client.admin.command(command)
+        return answer
+
     async def start(self) -> None:
         """Begin to watch the server. Does not wait for it: a process may start before its database."""
         if self._write_concern != MAJORITY:

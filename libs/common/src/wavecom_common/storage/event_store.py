@@ -121,5 +121,6 @@ class EventStore:
 
 def _of(notification_id: str) -> Document:
     # An event's id begins with its notification's and ":", which ";" follows: the index that every collection has
-    # anyway finds them, and a second one need not be kept up with every event.
-    return {"_id": {"$gte": f"{notification_id}:", "$lt": f"{notification_id};"}}
+    # anyway finds them, and a second one need not be kept up with every event. The other condition says nothing new: by
+    # it a cluster knows which shard to ask, see `sharding`.
+    return {"_id": {"$gte": f"{notification_id}:", "$lt": f"{notification_id};"}, "nid": notification_id}
