@@ -1,68 +1,19 @@
 """The whole system, once per session, for the tests that need it: see `wavecom_stack.testing`."""
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-from pymongo import MongoClient
-from wavecom_common.testing.otlp import OtlpReceiver
-from wavecom_stack.folder import RunFolder
-from wavecom_stack.infra import MONGODB_URL, RABBITMQ_URL, Infra
-from wavecom_stack.ports import free_ports
-from wavecom_stack.stack import Stack
-from wavecom_stack.testing import virtual_host
-from wavecom_stack.up import start
+from wavecom_stack.infra import Infra
 
-
-@dataclass(frozen=True)
-class System:
-    """A running system: its public address, its admin addresses by process, the spans it sends, its folder."""
-
-    api_url: str
-    broker_url: str
-    admin_urls: dict[str, str]
-    otlp: OtlpReceiver
-    folder: Path
-    calls_file: Path
+from tests.system import System, running_system
 
 
 @pytest.fixture(scope="session")
 def system(infra: Infra, management_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """All seven processes on the session's broker and database, fully traced; providers are instant and never fail."""
-    otlp = OtlpReceiver()
-    folder = tmp_path_factory.mktemp("system")
-    calls_file = folder / "calls.jsonl"
-    ports = free_ports()
-    database = f"system_{os.getpid()}"
-    with virtual_host(infra, management_url) as broker_url:
-        environment = {
-            **os.environ,
-            RABBITMQ_URL: broker_url,
-            MONGODB_URL: infra.mongodb_url,
-            "WAVECOM_MONGODB_DATABASE": database,
-            "WAVECOM_HTTP_PORT": str(next(ports)),
-            "WAVECOM_GRPC_PORT": str(next(ports)),
-            "WAVECOM_SIMULATED_SUCCESS_RATE": "1",
-            "WAVECOM_SIMULATED_MIN_DELAY_MS": "0",
-            "WAVECOM_SIMULATED_MAX_DELAY_MS": "0",
-            "WAVECOM_SIMULATED_CALLS_FILE": str(calls_file),
-            "WAVECOM_RETRY_BASE_DELAY_S": "0.2",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint,
-            "OTEL_TRACES_SAMPLER": "parentbased_always_on",
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
-        }
-        stack = Stack(RunFolder(folder / "run"), environment, print)
-        try:
-            state = start(stack, print)
-            yield System(state.api_url, broker_url, dict(state.admin_urls), otlp, folder / "run", calls_file)
-        finally:
-            stack.stop()
-            otlp.stop()
-            with MongoClient(infra.mongodb_url) as client:
-                client.drop_database(database)
+    """All seven processes on the session's broker and database."""
+    with running_system(infra, management_url, tmp_path_factory.mktemp("system"), name="system", more={}) as system:
+        yield system
 
 
 @pytest.fixture
