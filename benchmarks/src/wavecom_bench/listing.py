@@ -24,6 +24,8 @@ NAME: Final = "list"
 NOTIFICATIONS: Final = 1_000_000
 _STATUSES: Final = (None, SENT, FAILED, PROCESSING, PENDING)
 _TIMES: Final = 20
+# Three times as far as pages reach by their number.
+_DEEP: Final = 300
 _INSERT: Final = 5_000
 # A system of many days: most is sent, little failed, next to nothing is open, nothing is pending.
 _OPEN: Final = 500
@@ -82,14 +84,14 @@ def _asked(api: httpx.Client) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _deep_cursor(api: httpx.Client, narrowed: dict[str, str]) -> str | None:
-    """The cursor that fifty pages of a hundred lead to; None when there are fewer."""
+    """The last cursor within so many pages of a hundred; None when there is one page only."""
     query: dict[str, Any] = {**narrowed, "limit": 100}
-    for _ in range(50):
+    for _ in range(_DEEP):
         cursor = _get(api, query)["pagination"]["nextCursor"]
         if cursor is None:
-            return None
+            break
         query["cursor"] = cursor
-    return str(query["cursor"])
+    return query.get("cursor")
 
 
 def _timed(api: httpx.Client, query: dict[str, Any]) -> dict[str, Any]:
