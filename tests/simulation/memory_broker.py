@@ -172,5 +172,5 @@ def _bound(queue: Queue, exchange: str, routing_key: str) -> bool:
 
 
 def _topic(pattern: str, routing_key: str) -> bool:
-    # Our patterns end in "#" or have no wildcard.
-    return pattern.endswith("#") and routing_key.startswith(pattern.removesuffix("#"))
+    # Our patterns end in ".#", which stands for any number of words, none included, or have no wildcard.
+    return pattern.endswith(".#") and f"{routing_key}.".startswith(pattern.removesuffix("#"))
