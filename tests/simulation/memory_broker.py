@@ -80,7 +80,7 @@ class MemoryBroker:
 
     def _loses(self, queue: str, routing_key: str) -> bool:
         # A request that the projector never saw is the one thing that cannot come back.
-        if _projectors(queue) and routing_key.startswith("notification.requested."):
+        if _projectors(queue) and routing_key.startswith("notification.requested"):
             return False
         return self._chaos.loss_rate > 0 and self._chaos.random.random() < self._chaos.loss_rate
 

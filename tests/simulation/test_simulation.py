@@ -33,8 +33,10 @@ def quiet() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def first_wrong(count: int) -> Outcome | None:
-    return next((outcome for seed in range(FIRST, FIRST + count) if (outcome := simulate(seed)).wrong), None)
+def first_wrong(count: int, saying: str) -> Outcome | None:
+    """The first world in which this is wrong: a planted bug may show in other ways before."""
+    outcomes = (simulate(seed) for seed in range(FIRST, FIRST + count))
+    return next((outcome for outcome in outcomes if any(saying in wrong for wrong in outcome.wrong)), None)
 
 
 @pytest.mark.timeout(600)
@@ -66,9 +68,7 @@ def test_an_ack_before_the_work_is_done_is_found(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr(Handling, "process", ack_first)
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "has 0 ends" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "has 0 ends") is not None
 
 
 def test_a_lease_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,16 +77,12 @@ def test_a_lease_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> No
         return Resume() if isinstance(decision, LookAgain) else decision
 
     monkeypatch.setattr(delivery_loop, "decide", ignore_lease)
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "although the first caller lives" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "although the first caller lives") is not None
 
 
 def test_leases_by_the_senders_own_clocks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(View, "clock", property(lambda view: view.process.clock))
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "although the first caller lives" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "although the first caller lives") is not None
 
 
 def test_a_sweeper_that_forgets_what_waits_for_its_retry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,9 +93,7 @@ def test_a_sweeper_that_forgets_what_waits_for_its_retry_is_found(monkeypatch: p
         return order if order is None or order.kind != recovery.RETRY else None
 
     monkeypatch.setattr(recovery, "missing", no_retry)
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "has 0 ends" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "has 0 ends") is not None
 
 
 def test_a_sweeper_that_sends_the_next_attempt_in_place_of_the_one_under_way_is_found(
@@ -107,9 +101,7 @@ def test_a_sweeper_that_sends_the_next_attempt_in_place_of_the_one_under_way_is_
 ) -> None:
     attempt: Callable[[Sequence[Event], Event, int], Event] = recovery._attempt
     monkeypatch.setattr(recovery, "_attempt", lambda events, request, number: attempt(events, request, number + 1))
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "although the attempt before had not failed" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "although the attempt before had not failed") is not None
 
 
 def test_a_recovery_that_forgets_the_dedup_key_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +113,7 @@ def test_a_recovery_that_forgets_the_dedup_key_is_found(monkeypatch: pytest.Monk
         return order
 
     monkeypatch.setattr(recovery, "_retry", with_a_new_key)
-    found = first_wrong(5 * PLANTED)
-    assert found is not None
-    assert "dedup keys" in " ".join(found.wrong)
+    assert first_wrong(5 * PLANTED, "dedup keys") is not None
 
 
 def test_a_terminal_state_that_is_not_locked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +126,4 @@ def test_a_terminal_state_that_is_not_locked_is_found(monkeypatch: pytest.Monkey
         return operators
 
     monkeypatch.setattr(facts_document, "update", last_one_wins)
-    found = first_wrong(PLANTED)
-    assert found is not None
-    assert "not the fold" in " ".join(found.wrong)
+    assert first_wrong(PLANTED, "not the fold") is not None

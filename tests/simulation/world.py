@@ -285,10 +285,10 @@ class World:
         notification_id, attempt = key.split(":")
         if attempt != "1":
             before = f"{notification_id}:{int(attempt) - 1}"
-            outcome = (ledger.get(before) or {}).get("outcome")
-            if outcome is None or outcome["kind"] == Delivered.__name__:
+            settled = ledger.get(f"{before}:settled")
+            if settled is None or settled["kind"] == Delivered.__name__:
                 self.outcome.wrong.append(f"{key} was called although the attempt before had not failed")
-            elif outcome["kind"] == UnknownOutcome.__name__:
+            elif settled["kind"] == UnknownOutcome.__name__:
                 dedup_keys = dedup_keys | {call.dedup_key for call in self.calls[before]}
         if len(dedup_keys) > 1:
             self.outcome.wrong.append(f"{key} was called with {len(dedup_keys)} dedup keys")
