@@ -28,7 +28,7 @@ class Mode:
     name: str
     what: str
     notifications: int
-    connections: int = 64
+    connections: int = 40
     per_post: int = 1
     environment: Mapping[str, str] = field(default_factory=lambda: INSTANT)
     trace_ratio: float | None = 0.1

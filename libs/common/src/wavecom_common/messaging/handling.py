@@ -124,8 +124,7 @@ class Handling:
 def _open_spans(incoming: Incoming) -> list[Span]:
     return [
         spans.start_process(
-            event, queue=incoming.queue, message_id=incoming.message_id, batch_count=len(incoming.events)
+            group, queue=incoming.queue, message_id=incoming.message_id, batch_count=len(incoming.events)
         )
-        for event in incoming.events
-        if spans.sampled(event)
+        for group in spans.by_cause(incoming.events)
     ]

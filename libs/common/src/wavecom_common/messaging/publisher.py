@@ -144,7 +144,7 @@ class EventPublisher:
 
     async def _publish_traced(self, exchange: str, key: str, events: list[Event], timeout_s: float) -> None:
         open_spans = [
-            spans.start_publish(event, exchange=exchange, routing_key=key) for event in events if spans.sampled(event)
+            spans.start_publish(group, exchange=exchange, routing_key=key) for group in spans.by_cause(events)
         ]
         failure: BaseException | None = None
         try:

@@ -6,7 +6,7 @@ survive a batch. An event whose trace is not sampled passes through all of this 
 two characters.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -60,14 +60,27 @@ def carry(span: Span, event: Event) -> None:
     event.tracestate = context.trace_state.to_header() if context.trace_state else ""
 
 
-def start_publish(event: Event, *, exchange: str, routing_key: str) -> Span:
-    """A producer span below the event's cause; the caller ends it when the broker confirmed. For sampled events."""
+def by_cause(events: Iterable[Event]) -> Sequence[Sequence[Event]]:
+    """The sampled ones among events, those of one cause together.
+
+    What one span caused is one step of its trace, however many notifications it is about: a hundred that were posted
+    together would make a trace of two thousand spans that nobody reads.
+    """
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        if sampled(event):
+            groups.setdefault(event.traceparent, []).append(event)
+    return list(groups.values())
+
+
+def start_publish(events: Sequence[Event], *, exchange: str, routing_key: str) -> Span:
+    """A producer span below the cause of events; the caller ends it when the broker confirmed. See `by_cause`."""
     span = _tracer.start_span(
         f"publish {exchange}",
-        context_of(event),
+        context_of(events[0]),
         SpanKind.PRODUCER,
         {
-            **_common(event),
+            **_common(events),
             attributes.MESSAGING_SYSTEM: "rabbitmq",
             attributes.MESSAGING_OPERATION_NAME: "publish",
             attributes.MESSAGING_OPERATION_TYPE: "send",
@@ -75,14 +88,14 @@ def start_publish(event: Event, *, exchange: str, routing_key: str) -> Span:
             attributes.MESSAGING_ROUTING_KEY: routing_key,
         },
     )
-    _adopt(span, event)
+    _adopt(span, events)
     return span
 
 
-def start_process(event: Event, *, queue: str, message_id: str, batch_count: int) -> Span:
-    """A consumer span below and linked to the event's publish span; the caller ends it. For sampled events."""
-    cause = cause_of(event)
-    common = _common(event)
+def start_process(events: Sequence[Event], *, queue: str, message_id: str, batch_count: int) -> Span:
+    """A consumer span below and linked to the publish span of events; the caller ends it. See `by_cause`."""
+    cause = cause_of(events[0])
+    common = _common(events)
     if batch_count > 1:
         common[attributes.MESSAGING_BATCH_COUNT] = batch_count
     span = _tracer.start_span(
@@ -99,7 +112,7 @@ def start_process(event: Event, *, queue: str, message_id: str, batch_count: int
         },
         [Link(cause)],
     )
-    _adopt(span, event)
+    _adopt(span, events)
     return span
 
 
@@ -109,7 +122,7 @@ def provider_call(event: Event, provider: str) -> Iterator[Span]:
     if not sampled(event):
         yield trace.INVALID_SPAN
         return
-    attributes_ = {**_common(event), attributes.PROVIDER: provider}
+    attributes_ = {**_common([event]), attributes.PROVIDER: provider}
     with _tracer.start_as_current_span(f"deliver {provider}", context_of(event), SpanKind.CLIENT, attributes_) as span:
         yield span
 
@@ -121,19 +134,19 @@ def batch_write(name: str, events: Sequence[Event]) -> Iterator[None]:
     When all sampled events belong to one trace it is a child there; else it is a trace of its own, linked to theirs.
     With no sampled event there is no span, and an unsampled context keeps the database's own from starting a trace.
     """
-    traced = [event for event in events if sampled(event)]
-    causes = [cause_of(event) for event in traced]
-    if not causes:
+    groups = by_cause(events)
+    if not groups:
         with trace.use_span(trace.NonRecordingSpan(_UNSAMPLED)):
             yield
         return
-    one_trace = len({cause.trace_id for cause in causes}) == 1
+    causes = [cause_of(group[0]) for group in groups[:MAX_LINKS]]
+    one_trace = len(groups) <= MAX_LINKS and len({cause.trace_id for cause in causes}) == 1
     with _tracer.start_as_current_span(
         name,
-        context_of(traced[0]) if one_trace else Context(),
+        context_of(groups[0][0]) if one_trace else Context(),
         SpanKind.INTERNAL,
         {attributes.EVENT_COUNT: len(events)},
-        [Link(cause) for cause in causes[:MAX_LINKS]],
+        [Link(cause) for cause in causes],
     ):
         yield
 
@@ -149,13 +162,17 @@ def end(span: Span, error: BaseException | None = None) -> None:
 _UNSAMPLED: Final = trace.SpanContext(trace_id=1, span_id=1, is_remote=False)
 
 
-def _adopt(span: Span, event: Event) -> None:
-    # Without a tracer provider in this process the span records nothing; then the event's own context stays.
+def _adopt(span: Span, events: Sequence[Event]) -> None:
+    # Without a tracer provider in this process the span records nothing; then the events' own context stays.
     if span.is_recording():
-        carry(span, event)
+        for event in events:
+            carry(span, event)
 
 
-def _common(event: Event) -> dict[str, str | int]:
+def _common(events: Sequence[Event]) -> dict[str, str | int]:
+    event = events[0]
+    if len(events) > 1:
+        return {attributes.EVENT_TYPE: event.type, attributes.EVENT_COUNT: len(events)}
     return {
         attributes.NOTIFICATION_ID: event.notification_id,
         attributes.EVENT_TYPE: event.type,
