@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     # Events of one routing key leave together when they come within this time of each other; the first after a quiet
     # moment leaves at once.
-    batch_linger_ms: float = Field(50.0, ge=0, le=1000)
+    batch_linger_ms: float = Field(100.0, ge=0, le=1000)
     batch_max_events: int = Field(100, ge=1, le=1000)
 
     @property
