@@ -93,8 +93,8 @@ async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], S
 def _leave_out_of_collections() -> None:
     """What is there when a process has started stays until it ends: the garbage collector need not look at it again.
 
-    A full collection walked 300,000 objects of imported modules; now it walks what requests left behind, and less often,
-    for nearly all of that is freed without it. Source: https://docs.python.org/3/library/gc.html#gc.freeze
+    A full collection walked 100,000 objects of imported modules; now it walks what requests left behind, and less
+    often, for nearly all of that is freed without it. Source: https://docs.python.org/3/library/gc.html#gc.freeze
     """
     gc.collect()
     gc.freeze()
