@@ -26,20 +26,24 @@ def main(
         int | None, typer.Option(min=1, help="Kill everything again and again, until so many were accepted.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Then everything is killed at least so many times.")] = 3,
+    rate: Annotated[float, typer.Option(min=1, max=1000, help="Notifications a second.")] = PER_S,
 ) -> None:
     """Kill, stop and cut off every process under load, and say what came of it."""
     if notifications is None:
         planned: Iterable[Strike] = strikes(seed, count)
         will_do: Enough = lambda rows, accepted: False  # noqa: E731
-        console.print(f"Faults under a steady load of {PER_S:g} notifications a second, seed {seed}")
+        console.print(f"Faults under a steady load of {rate:g} notifications a second, seed {seed}")
     else:
         planned = kills(seed)
         will_do = enough(notifications, rounds)
         console.print(
-            f"SIGKILL for everything, at least {rounds} times, during {notifications} notifications, seed {seed}"
+            f"SIGKILL for everything, at least {rounds} times, during {notifications} notifications, "
+            f"{rate:g} a second, seed {seed}"
         )
     try:
-        result = asyncio.run(run(seed, planned, (FIGURES.parent / "fault").resolve(), console.print, enough=will_do))
+        result = asyncio.run(
+            run(seed, planned, (FIGURES.parent / "fault").resolve(), console.print, rate=rate, enough=will_do)
+        )
     except StackError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(1) from error

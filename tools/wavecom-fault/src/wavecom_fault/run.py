@@ -58,9 +58,10 @@ async def run(
     folder: Path,
     say: Callable[[str], None],
     *,
+    rate: float = PER_S,
     enough: Enough = lambda rows, accepted: False,
 ) -> Result:
-    """Strike after strike under steady load, until there are no more or it is `enough`; then the verdict.
+    """Strike after strike, until there are no more or it is `enough`, under `rate` notifications a second; then judge.
 
     Raises:
         StackError: the system can't be started, or its servers are not ours to kill.
@@ -70,7 +71,7 @@ async def run(
         assert api.hostname is not None
         assert api.port is not None
         judge = Judge(system.infra.mongodb_url)
-        load = SteadyLoad(api.hostname, api.port, per_s=PER_S, clients=CLIENTS)
+        load = SteadyLoad(api.hostname, api.port, per_s=rate, clients=CLIENTS)
         load.start()
         rows = []
         for strike in strikes:
