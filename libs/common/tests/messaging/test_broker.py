@@ -11,12 +11,13 @@ from wavecom_common.kernel.errors import Unavailable, Unroutable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.consumer import Consumer
-from wavecom_common.messaging.incoming import Handler, Incoming
+from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, dead_letter
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REASON_HEADER
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
 
 DELAYS_MS = [100, 1000]
 
@@ -39,7 +40,11 @@ async def publishing(url: str, required: Sequence[str] = (routing.PROJECTOR_QUEU
 
 @asynccontextmanager
 async def consuming(
-    url: str, handler: Handler, publisher: EventPublisher, queue: str = routing.DISPATCHER_QUEUE
+    url: str,
+    handler: Handler,
+    publisher: EventPublisher,
+    queue: str = routing.DISPATCHER_QUEUE,
+    give_up: GiveUp = dead_letter,
 ) -> AsyncIterator[Consumer]:
     consumer = Consumer(
         url,
@@ -49,6 +54,7 @@ async def consuming(
         handler=handler,
         publisher=publisher,
         retry_delay_ms=DELAYS_MS[0],
+        give_up=give_up,
     )
     await consumer.start()
     try:
@@ -247,6 +253,21 @@ async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbo
     assert handled == {events[0].event_id, events[2].event_id}
     dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert "ZeroDivisionError" in str(dead.headers[REASON_HEADER])
+
+
+async def test_an_event_that_cannot_even_be_given_up_is_dead_lettered(broker: str) -> None:
+    def break_(_: Incoming) -> Sequence[Outcome]:
+        raise ZeroDivisionError
+
+    async def break_again(_: Event, __: str) -> Outcome:
+        raise ZeroDivisionError
+
+    async with (
+        publishing(broker) as publisher,
+        consuming(broker, Recorder(break_), publisher, give_up=break_again),
+    ):
+        await publisher.publish([a_request()], timeout_s=10)
+        await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
 
 
 async def test_while_something_is_unavailable_the_message_waits_unacknowledged(broker: str) -> None:

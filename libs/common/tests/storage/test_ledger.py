@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from wavecom_common.events.outcomes import Delivered, TransientFailure
-from wavecom_common.storage import indexes
+from wavecom_common.events.outcomes import Delivered, TransientFailure, UnknownOutcome
+from wavecom_common.storage import indexes, names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.waiting import eventually
@@ -124,3 +124,46 @@ async def test_hundreds_of_claims_and_outcomes_share_writes(ledger_of: Callable[
     assert set(await asyncio.gather(*[ledger.claim(key) for key in keys])) == {None}
     settled = await asyncio.gather(*[ledger.settle(key, Delivered(key), 5) for key in keys])
     assert [claim.outcome for claim in settled] == [Delivered(key) for key in keys]
+
+
+async def test_an_attempt_that_is_settled_is_not_held_any_more(
+    ledger_of: Callable[[str], Ledger], clock: Hands
+) -> None:
+    owner, other = ledger_of("owner"), ledger_of("other")
+    await owner.start()
+    await owner.claim("settled:1")
+    await owner.settle("settled:1", Delivered("x"), 1)
+    # Its message came again.
+    found = await owner.claim("settled:1")
+    assert found is not None
+    await owner.claim("open:1")
+    before = await other.claim("open:1")
+    assert before is not None
+
+    async def renewed() -> bool:
+        clock.move(1_000)
+        later = await other.claim("open:1")
+        return later is not None and later.lease_until_ms > before.lease_until_ms
+
+    await eventually(renewed)
+    again = await other.claim("settled:1")
+    assert again is not None
+    assert again.lease_until_ms == found.lease_until_ms
+    await owner.close()
+
+
+async def test_an_outcome_of_a_later_version_fails_no_claim(
+    database: Database, ledger_of: Callable[[str], Ledger]
+) -> None:
+    ledger = ledger_of("a")
+    await ledger.claim_all(["n:1", "n:2"])
+    await ledger.settle("n:1", Delivered("x"), 1)
+    await database.collection(names.DELIVERIES).update_one(
+        {"_id": "n:1:settled"}, {"$set": {"kind": "Teleported", "outcome": {"where": "away"}}}
+    )
+    first, second, third = await ledger_of("b").claim_all(["n:1", "n:2", "n:3"])
+    assert first is not None
+    assert isinstance(first.outcome, UnknownOutcome)
+    assert second is not None
+    assert second.outcome is None
+    assert third is None

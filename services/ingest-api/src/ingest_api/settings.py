@@ -23,7 +23,7 @@ class IngestSettings(Settings):
     # How long a request may wait for the broker's confirm before it is answered with 503.
     accept_timeout_s: float = Field(5.0, gt=0)
     # A notification whose message, subject and metadata are larger together is stored once; its events only name it.
-    refer_above_bytes: int = Field(32_768, ge=0)
+    refer_above_bytes: int = Field(8_192, ge=0)
     # How long a repeated Idempotency-Key is answered with the first answer.
     idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
     # In notifications that wait: the first two are told in the log and the metrics, from the third on the least urgent

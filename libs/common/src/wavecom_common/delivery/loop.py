@@ -15,7 +15,7 @@ from wavecom_common.delivery.policy import FAIL, Consequences, consequences, unk
 from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
-from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome
+from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome, checked
 from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
@@ -132,21 +132,22 @@ class DeliveryLoop:
         found = await self._ledger.claim(key)
         match decide(found, owner=self._ledger.owner, now_ms=self._ledger.now_ms()):
             case Repeat(outcome, ended_at_ms):
-                await self._publish([self._consequences(event, outcome, ended_at_ms)])
-                return ACK
+                return await self._publish_one(self._consequences(event, outcome, ended_at_ms))
             case LookAgain():
                 return self._look_again
             case Resume() if found is not None and not await self._ledger.take_over(key, found):
                 return self._look_again
         ended = await self._ledger.settle(key, PermanentFailure(f"dead-lettered: {reason}"), self._clock.now_ms())
-        await self._publish_ends([self._follows(event, ended)])
+        follows = self._follows(event, ended)
+        metering.count_events(follows.now)
+        await self._publish_one(follows)
         return DeadLetter(reason, ended=True)
 
     def _begin(self, events: Sequence[Event], draining: asyncio.Event) -> list[asyncio.Task[Outcome]]:
         """Start deliveries, one task each, that are claimed together; each holds a slot until it is done."""
         loop = asyncio.get_running_loop()
         fresh = {key: event for event in events if (key := _key(event)) not in self._in_hand}
-        claiming = loop.create_task(self._claim(fresh)) if fresh else None
+        claiming = loop.create_task(self._claim(fresh, draining)) if fresh else None
         tasks: list[asyncio.Task[Outcome]] = []
         for event in events:
             key = _key(event)
@@ -166,7 +167,7 @@ class DeliveryLoop:
         del self._in_hand[key]
         self._slots.release()
 
-    async def _claim(self, events: Mapping[str, Event]) -> _Claimed:
+    async def _claim(self, events: Mapping[str, Event], draining: asyncio.Event) -> _Claimed:
         """Claim attempts, by their keys, and begin to tell that those are started which are to be."""
         known = {key: event for key, event in events.items() if event.type == types.DISPATCHED}
         # Before the claim, so that none is held for what could not be loaded.
@@ -179,7 +180,8 @@ class DeliveryLoop:
             for key, decision in decisions.items()
             if isinstance(decision, Call)
         ]
-        return _Claimed(found, decisions, payloads, asyncio.get_running_loop().create_task(self._tell(started)))
+        telling = asyncio.get_running_loop().create_task(self._tell(started, draining))
+        return _Claimed(found, decisions, payloads, telling)
 
     async def _deliver(
         self, key: str, event: Event, claiming: asyncio.Task[_Claimed], draining: asyncio.Event
@@ -192,8 +194,7 @@ class DeliveryLoop:
             case Call():
                 outcome = await self._call(event, claimed.payloads)
             case Repeat(outcome, ended_at_ms):
-                await self._publish([self._consequences(event, outcome, ended_at_ms)])
-                return ACK
+                return await self._publish_one(self._consequences(event, outcome, ended_at_ms))
             case Resume() if found is not None and await self._ledger.take_over(key, found):
                 outcome = await self._resume(event, claimed.payloads)
             case Resume() | LookAgain():
@@ -204,10 +205,20 @@ class DeliveryLoop:
             raise untold
         return ended
 
-    async def _tell(self, events: Sequence[Event]) -> WavecomError | None:
-        """Publish, and return the error instead of raising it: several wait for this."""
-        try:
+    async def _tell(self, events: Sequence[Event], draining: asyncio.Event) -> WavecomError | None:
+        """Publish, and return the error instead of raising it: several wait for this.
+
+        Nobody tells it later, for whoever gets an attempt again finds its outcome. So this goes on until it is told.
+        """
+
+        def tell(error: Exception) -> None:
+            _log.warning("starts_not_told", attempts=len(events), error=str(error))
+
+        async def publish() -> None:
             await self._publisher.publish(events, timeout_s=PUBLISH_TIMEOUT_S)
+
+        try:
+            await until_available(publish, stop=draining, tell=tell)
         except WavecomError as error:
             return error
         return None
@@ -231,6 +242,7 @@ class DeliveryLoop:
         name = event.content.payload_id
         payload = payloads.get(name) if name else payload_of(event.content)
         if payload is None:
+            _log.error("payload_missing", notification_id=event.notification_id, payload_id=name)
             return PermanentFailure("what was to be delivered is not stored any more")
         attempt = Attempt(
             notification_id=event.notification_id,
@@ -250,38 +262,43 @@ class DeliveryLoop:
     async def _ask(self, attempt: Attempt) -> DeliveryOutcome:
         try:
             async with asyncio.timeout(self._provider_timeout_s):
-                return await self._adapter.deliver(attempt)
+                return checked(await self._adapter.deliver(attempt))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not we were cancelled: the adapter's client lets its own cancellations out.
+            return UnknownOutcome("the adapter's call was cancelled")
         except TimeoutError:
             return UnknownOutcome(f"no answer from the provider within {self._provider_timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - an adapter's bug must not tell a delivery as failed or sent
-            _log.exception("adapter_failed", notification_id=attempt.notification_id, attempt=attempt.number)
-            return UnknownOutcome(f"the adapter raised {type(error).__name__}")
+            # Its text may name an address.
+            kind = type(error).__name__
+            _log.error("adapter_failed", notification_id=attempt.notification_id, attempt=attempt.number, error=kind)
+            return UnknownOutcome(f"the adapter raised {kind}")
 
     async def _end(self, endings: list[_Ending]) -> Sequence[Outcome | BaseException]:
         """Store the outcomes, then publish what follows from them."""
         try:
-            await self._store_and_publish(endings)
+            return await self._store_and_publish(endings)
         except (Unavailable, Unroutable, Draining):
             raise
         except Exception as error:  # noqa: BLE001 - one that can't be stored or told must not keep the others
             if len(endings) == 1:
                 return [error]
             return [one for ending in endings for one in await self._end([ending])]
-        return [ACK] * len(endings)
 
-    async def _store_and_publish(self, endings: Sequence[_Ending]) -> None:
+    async def _store_and_publish(self, endings: Sequence[_Ending]) -> Sequence[Outcome | BaseException]:
         # Only this process knows the outcomes: it waits here until the ledger does, too.
         def tell(error: Exception) -> None:
-            _log.warning("outcomes_not_stored", attempts=[ending.settled.key for ending in endings], error=str(error))
+            first = endings[0].settled.key
+            _log.warning("outcomes_not_stored", attempts=len(endings), first=first, error=str(error))
 
         settled = [ending.settled for ending in endings]
         held = await until_available(lambda: self._ledger.settle_all(settled), stop=endings[0].draining, tell=tell)
         follows = [self._follows(ending.event, claim) for ending, claim in zip(endings, held, strict=True)]
-        await self._publish_ends(follows)
-
-    async def _publish_ends(self, follows: Sequence[Consequences]) -> None:
         metering.count_events(event for one in follows for event in one.now)
-        await self._publish(follows)
+        return await self._publish(follows)
 
     def _follows(self, event: Event, claim: Claim) -> Consequences:
         assert claim.outcome is not None
@@ -292,14 +309,26 @@ class DeliveryLoop:
             event, outcome, provider=self._adapter.name, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
         )
 
-    async def _publish(self, follows: Sequence[Consequences]) -> None:
+    async def _publish_one(self, follows: Consequences) -> Outcome:
+        [outcome] = await self._publish([follows])
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def _publish(self, follows: Sequence[Consequences]) -> Sequence[Outcome | BaseException]:
+        """Publish what follows from each; where only a retry could not be placed, the error in its place."""
         await self._publisher.publish([event for one in follows for event in one.now], timeout_s=PUBLISH_TIMEOUT_S)
         later: dict[int, list[Event]] = {}
         for one in follows:
             if one.later:
                 later.setdefault(one.delay_ms, []).extend(one.later)
+        failed: dict[int, WavecomError] = {}
         for delay_ms, events in later.items():
-            await self._publisher.publish_later(events, delay_ms=delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
+            try:
+                await self._publisher.publish_later(events, delay_ms=delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
+            except WavecomError as error:
+                failed[delay_ms] = error
+        return [failed.get(one.delay_ms, ACK) if one.later else ACK for one in follows]
 
 
 def _key(event: Event) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-# Of every 21 turns with all three waiting, high gets 16, medium 4 and low 1: high goes first, low never starves.
+# Of every 21 turns with all three waiting, high gets 16, medium 4 and low 1: high goes first, low never starves. A turn
+# is a message's, of one event or of a hundred.
 WEIGHTS: Final[Mapping[str, int]] = {"high": 16, "medium": 4, "low": 1}
 
 

@@ -1,6 +1,7 @@
 """How a provider call ended: plain values, made by an adapter, kept by the ledger, judged by the delivery policy."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,25 @@ class UnknownOutcome:
 
 
 DeliveryOutcome = Delivered | TransientFailure | Throttled | PermanentFailure | UnknownOutcome
+
+
+def checked(told: object) -> DeliveryOutcome:
+    """What an adapter returned, as something that can be stored and told: an adapter is not ours to trust.
+
+    What is no outcome, or holds something else than it says, is an unknown outcome: the call was made. Text that is not
+    Unicode is mended, and a wait that is no number of seconds is left out.
+    """
+    if not isinstance(told, DeliveryOutcome):
+        return UnknownOutcome(f"the adapter returned {type(told).__name__}, which is no outcome")
+    text: object = told.provider_message_id if isinstance(told, Delivered) else told.error
+    if not isinstance(text, str):
+        return UnknownOutcome(f"the adapter's {type(told).__name__} holds no text")
+    mended = text.encode("utf-8", "replace").decode()
+    if isinstance(told, Throttled):
+        wait_s = told.retry_after_s
+        return Throttled(mended, wait_s) if _is_a_time(wait_s) else TransientFailure(mended)
+    return told if mended == text else type(told)(mended)
+
+
+def _is_a_time(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and isfinite(seconds)

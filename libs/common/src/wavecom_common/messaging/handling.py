@@ -12,7 +12,7 @@ from wavecom_common.events import codec
 from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, dead_letter
-from wavecom_common.messaging.outcome import Outcome, Retry
+from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
@@ -83,7 +83,7 @@ class Handling:
     async def _outcomes(self, incoming: Incoming) -> Sequence[Outcome]:
         if incoming.redeliveries > MAX_REDELIVERIES:
             reason = f"given out {incoming.redeliveries} times and never finished"
-            return [await self._give_up(event, reason) for event in incoming.events]
+            return [await self._given_up(event, reason) for event in incoming.events]
         try:
             return await self._handler(incoming)
         except (Unavailable, Unroutable, Draining):
@@ -99,7 +99,16 @@ class Handling:
         reason = f"handler failed: {type(error).__name__}"
         if incoming.failures + 1 < MAX_FAILURES:
             return Retry(self._retry_delay_ms, reason, failed=1)
-        return await self._give_up(event, reason)
+        return await self._given_up(event, reason)
+
+    async def _given_up(self, event: Event, reason: str) -> Outcome:
+        try:
+            return await self._give_up(event, reason)
+        except (Unavailable, Unroutable, Draining):
+            raise
+        except Exception:  # noqa: BLE001 - what can't even be given up must not stay unacknowledged for ever
+            _log.exception("give_up_failed", event_id=event.event_id)
+            return DeadLetter(reason)
 
     async def _dead_letter(self, raw: Raw, reason: str) -> None:
         await self._settlement.dead_letter_body(

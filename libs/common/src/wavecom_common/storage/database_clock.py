@@ -2,7 +2,8 @@
 
 A process's wall clock may be minutes off, and may jump. What processes compare with each other, as the leases of the
 ledger, is told by this one. It costs nothing to read: the local monotonic clock tells it, corrected by what the
-database says of the time whenever it is asked how it is.
+database says of the time whenever it is asked how it is. Behind a router (`mongos`) it is the router's clock: those of
+all routers have to agree within a third of a lease.
 """
 
 import time

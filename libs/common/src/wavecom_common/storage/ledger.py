@@ -14,7 +14,7 @@ from wavecom_common.events import outcomes
 from wavecom_common.events.outcomes import DeliveryOutcome
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import Clock
-from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, Document
@@ -164,7 +164,8 @@ class Ledger:
         known = {keys[index] for index in await insert_new(self._collection, documents)}
         found = await self._find(known) if known else {}
         for key in keys:
-            if key not in found or found[key].owner == self.owner:
+            claim = found.get(key)
+            if claim is None or (claim.owner == self.owner and claim.outcome is None):
                 self._held[key] = lease_until_ms
         return [found.get(key) for key in keys]
 
@@ -196,7 +197,7 @@ class Ledger:
                     {"_id": {"$in": due}, "owner": self.owner},
                     {"$set": {"leaseUntil": DatetimeMS(lease_until_ms)}},
                 )
-        except Unavailable as error:
+        except WavecomError as error:
             _log.warning("leases_not_renewed", count=len(due), error=str(error))
             return
         for key in due:
@@ -223,7 +224,17 @@ def _claim(claimed: Document, settled: Document | None) -> Claim:
     return Claim(
         owner=claimed["owner"],
         lease_until_ms=int(claimed["leaseUntil"]),
-        outcome=None if settled is None else _KINDS[settled["kind"]](**settled["outcome"]),
+        outcome=None if settled is None else _outcome(settled),
         ended_at_ms=0 if settled is None else int(settled["endedAt"]),
         taken_over=claimed.get("takenOver", False),
     )
+
+
+def _outcome(settled: Document) -> DeliveryOutcome:
+    """As far as this version knows it: a later one may have stored it, and one claim must not fail a batch of them."""
+    kind = settled["kind"]
+    told = {name: settled["outcome"][name] for name in _FIELDS.get(kind, ()) if name in settled["outcome"]}
+    try:
+        return _KINDS[kind](**told)
+    except (KeyError, TypeError):
+        return outcomes.UnknownOutcome(f"an outcome of a kind this version does not know: {kind}")

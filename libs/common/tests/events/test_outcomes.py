@@ -1,0 +1,40 @@
+from typing import Any
+
+import pytest
+from wavecom_common.events.outcomes import (
+    Delivered,
+    DeliveryOutcome,
+    PermanentFailure,
+    Throttled,
+    TransientFailure,
+    UnknownOutcome,
+    checked,
+)
+
+BROKEN: Any = b"bytes"
+
+
+@pytest.mark.parametrize(
+    "outcome", [Delivered("x"), TransientFailure("e"), Throttled("e", 1.5), PermanentFailure("e"), UnknownOutcome("e")]
+)
+def test_an_outcome_stays_what_it_is(outcome: DeliveryOutcome) -> None:
+    assert checked(outcome) == outcome
+
+
+@pytest.mark.parametrize("told", [None, True, "sent", Delivered(BROKEN), TransientFailure(BROKEN)])
+def test_what_is_no_outcome_is_an_unknown_one(told: object) -> None:
+    assert isinstance(checked(told), UnknownOutcome)
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        (Delivered("a\ud800b"), Delivered("a?b")),
+        (PermanentFailure("no \udfff"), PermanentFailure("no ?")),
+        (Throttled("busy", float("inf")), TransientFailure("busy")),
+        (Throttled("busy", float("nan")), TransientFailure("busy")),
+        (Throttled("busy", BROKEN), TransientFailure("busy")),
+    ],
+)
+def test_what_could_not_be_stored_or_waited_for_is_mended(told: DeliveryOutcome, outcome: DeliveryOutcome) -> None:
+    assert checked(told) == outcome
