@@ -1,8 +1,9 @@
 """Many callers, one write: collects what concurrent callers submit and hands it on in batches.
 
-The batching is adaptive without being told a rate. The first item after a quiet moment goes out at once and alone;
-while a batch is under way, or within `linger_s` of the last one's start, items collect and leave together. So an idle
-system pays no delay, and a busy one pays per batch what it would have paid per item.
+The batching is adaptive without being told a rate. The first item after a quiet moment goes out at once, with what
+comes in the same turn of the loop; while a batch is under way, or within `linger_s` of the last one's start, items
+collect and leave together. So an idle system pays no delay, and a busy one pays per batch what it would have paid per
+item.
 """
 
 import asyncio
