@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import aio_pika
 import pytest
 from wavecom_common.events import codec, routing, types
-from wavecom_common.kernel.errors import Unavailable, Unroutable
+from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.consumer import Consumer
@@ -134,6 +134,29 @@ async def test_an_event_nobody_is_bound_to_raises(broker: str) -> None:
         await publisher.publish([lost], timeout_s=10)  # the projector takes every notification.#
         with pytest.raises(Unroutable):
             await publisher.publish_message("wavecom.dead", "no such queue", publisher.message([lost]))
+
+
+async def test_a_queue_that_is_full_is_overloaded_until_there_is_room(broker: str) -> None:
+    full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
+    async with connected(broker, "test full") as connection, publishing(broker) as publisher:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("test.full", durable=True, arguments=full)
+        await queue.bind(routing.EVENTS_EXCHANGE, "notification.requested")
+
+        async def refused() -> bool:
+            try:
+                await publisher.publish([a_request()], timeout_s=10)
+            except Overloaded:
+                return True
+            return False
+
+        await eventually(refused)
+        await queue.purge()
+
+        async def taken_again() -> bool:
+            return not await refused()
+
+        await eventually(taken_again)
 
 
 async def test_nothing_is_published_while_a_required_queue_is_missing(broker: str) -> None:
