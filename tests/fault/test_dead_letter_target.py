@@ -1,12 +1,9 @@
-"""What waits in the broker comes when its time is over, also when its queue was gone then or the broker was killed."""
+"""The queue that a wait leads back to is gone when the wait is over: the broker keeps the message until it is there."""
 
-import asyncio
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from wavecom_common.events import routing
 from wavecom_common.messaging import topology
@@ -28,8 +25,8 @@ IMPATIENT = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[tuple[Stack, rabbitmq.PrivateBroker]]:
-    """A broker of the test's own, to be killed; and how often it tries is a setting of the whole server."""
+def impatient_broker(tmp_path: Path) -> Iterator[str]:
+    """A broker of the test's own: how often it tries is a setting of the whole server."""
     folder = RunFolder(tmp_path)
     if rabbitmq.find_server() is None:
         packages.install(["rabbitmq-server"], tmp_path / "install.log", print)
@@ -46,7 +43,7 @@ def own_broker(tmp_path: Path) -> Iterator[tuple[Stack, rabbitmq.PrivateBroker]]
         for program in broker.programs():
             stack.supervisor.start_stage(program.stage)
         wait_until(broker.not_ready, timeout_s=120)
-        yield stack, broker
+        yield broker.url
     finally:
         stack.stop()
 
@@ -58,9 +55,9 @@ async def waiting(url: str, queue: str) -> int | None:
 
 @pytest.mark.timeout(240)
 async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_queue_is_back(
-    own_broker: tuple[Stack, rabbitmq.PrivateBroker],
+    impatient_broker: str,
 ) -> None:
-    url = own_broker[1].url
+    url = impatient_broker
     await topology.apply(url, topology.plan([1000]))
     async with connected(url, "test") as connection:
         channel = await connection.channel()
@@ -82,29 +79,3 @@ async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_qu
         return await waiting(url, QUEUE) == 1
 
     await eventually(there, timeout_s=60, what="the message")
-
-
-@pytest.mark.timeout(240)
-async def test_what_waits_when_the_broker_is_killed_comes_after_it_is_back(
-    own_broker: tuple[Stack, rabbitmq.PrivateBroker],
-) -> None:
-    stack, broker = own_broker
-    await topology.apply(broker.url, topology.plan([5000]))
-    events = [a_dispatch(request=a_request(channel="sms")) for _ in range(1500)]
-    publisher = EventPublisher(broker.url, name="test", required_queues=[], max_events=1)
-    await publisher.start()
-    await publisher.publish_later(events, delay_ms=5000, timeout_s=60)
-    await publisher.close()
-    pid = stack.supervisor.pid("rabbitmq")
-    os.kill(pid, signal.SIGKILL)
-
-    def killed() -> bool:
-        return not psutil.pid_exists(pid)
-
-    await eventually(killed, timeout_s=30)
-    await asyncio.to_thread(wait_until, broker.not_ready, timeout_s=120)
-
-    async def all_there() -> bool:
-        return await waiting(broker.url, QUEUE) == len(events)
-
-    await eventually(all_there, timeout_s=60, what="everything that waited")
