@@ -35,7 +35,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path: Path) -> Stage:
-    await topology.apply(broker_url, topology.plan([1_000]))
+    await topology.apply(broker_url, topology.plan([1_000]), settle_s=0)
     database = Database(mongodb_url, database_name)
     await indexes.apply(database)
     await database.close()

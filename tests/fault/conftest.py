@@ -13,7 +13,7 @@ from tests.fault.stage import DELAYS_MS, Stage
 
 @pytest.fixture
 async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path: Path) -> Stage:
-    await topology.apply(broker_url, topology.plan(DELAYS_MS))
+    await topology.apply(broker_url, topology.plan(DELAYS_MS), settle_s=0)
     database = Database(mongodb_url, database_name)
     await indexes.apply(database)
     await database.close()

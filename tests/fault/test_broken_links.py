@@ -21,7 +21,7 @@ from wavecom_common.testing.waiting import eventually
 
 @pytest.fixture
 async def broker(broker_url: str) -> str:
-    await topology.apply(broker_url, topology.plan([100, 1000]))
+    await topology.apply(broker_url, topology.plan([100, 1000]), settle_s=0)
     return broker_url
 
 
@@ -163,7 +163,7 @@ async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(broker: 
             channel = await connection.channel()
             await channel.queue_delete(routing.PROJECTOR_QUEUE)
         await eventually(lambda: consumer.ready() is not None, timeout_s=30)
-        await topology.apply(broker, topology.plan([100, 1000]))
+        await topology.apply(broker, topology.plan([100, 1000]), settle_s=0)
         await eventually(lambda: consumer.ready() is None, timeout_s=30)
         await eventually(lambda: publisher.ready() is None, timeout_s=30)
         event = a_request()

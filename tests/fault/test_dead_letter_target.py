@@ -1,11 +1,15 @@
-"""The queue that a wait leads back to is gone when the wait is over: the broker keeps the message until it is there."""
+"""What waits in the broker comes when its time is over, also when its queue was gone then or the broker was killed."""
 
+import asyncio
 import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
-from wavecom_common.events import routing
+from wavecom_common.events import codec, routing
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.publisher import EventPublisher
@@ -25,8 +29,8 @@ IMPATIENT = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].
 
 
 @pytest.fixture
-def impatient_broker(tmp_path: Path) -> Iterator[str]:
-    """A broker of the test's own: how often it tries is a setting of the whole server."""
+def own_broker(tmp_path: Path) -> Iterator[tuple[Stack, rabbitmq.PrivateBroker]]:
+    """A broker of the test's own, to be killed; and how often it tries is a setting of the whole server."""
     folder = RunFolder(tmp_path)
     if rabbitmq.find_server() is None:
         packages.install(["rabbitmq-server"], tmp_path / "install.log", print)
@@ -43,7 +47,7 @@ def impatient_broker(tmp_path: Path) -> Iterator[str]:
         for program in broker.programs():
             stack.supervisor.start_stage(program.stage)
         wait_until(broker.not_ready, timeout_s=120)
-        yield broker.url
+        yield stack, broker
     finally:
         stack.stop()
 
@@ -53,11 +57,25 @@ async def waiting(url: str, queue: str) -> int | None:
         return (await topology.message_counts(connection, [queue]))[queue]
 
 
+async def taken(url: str, queue: str) -> list[str]:
+    """Event ids of all messages that are there, which are taken out."""
+    ids: list[str] = []
+    async with connected(url, "test") as connection:
+        channel = await connection.channel()
+        found = await channel.get_queue(queue, ensure=False)
+        while message := await found.get(no_ack=True, fail=False):
+            events = codec.decode(
+                message.body, content_type=message.content_type, content_encoding=message.content_encoding
+            )
+            ids += [event.event_id for event in events]
+    return ids
+
+
 @pytest.mark.timeout(240)
 async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_queue_is_back(
-    impatient_broker: str,
+    own_broker: tuple[Stack, rabbitmq.PrivateBroker],
 ) -> None:
-    url = impatient_broker
+    url = own_broker[1].url
     await topology.apply(url, topology.plan([1000]))
     async with connected(url, "test") as connection:
         channel = await connection.channel()
@@ -79,3 +97,32 @@ async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_qu
         return await waiting(url, QUEUE) == 1
 
     await eventually(there, timeout_s=60, what="the message")
+
+
+@pytest.mark.timeout(240)
+async def test_what_waits_in_a_queue_just_made_comes_after_the_broker_was_killed(
+    own_broker: tuple[Stack, rabbitmq.PrivateBroker],
+) -> None:
+    stack, broker = own_broker
+    everything = topology.plan([5000])
+    # Only these two, so that nothing else takes up the half second in which a new queue is not safe yet.
+    way = [queue for queue in everything.queues if queue.name in (QUEUE, routing.retry_name(5000))]
+    await topology.apply(broker.url, replace(everything, queues=way))
+    events = [a_dispatch(request=a_request(channel="sms")) for _ in range(1500)]
+    publisher = EventPublisher(broker.url, name="test", required_queues=[], max_events=1)
+    await publisher.start()
+    await publisher.publish_later(events, delay_ms=5000, timeout_s=60)
+    await publisher.close()
+    pid = stack.supervisor.pid("rabbitmq")
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: not psutil.pid_exists(pid), timeout_s=30, what="the broker's end")
+    await asyncio.to_thread(wait_until, broker.not_ready, timeout_s=120)
+
+    come: set[str] = set()
+
+    async def all_there() -> bool:
+        come.update(await taken(broker.url, QUEUE))
+        return len(come) == len(events)
+
+    await eventually(all_there, timeout_s=60, what="everything that waited")
+    assert come == {event.event_id for event in events}

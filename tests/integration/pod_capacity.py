@@ -126,7 +126,7 @@ async def done(client: httpx.AsyncClient, admin: str, name: str) -> float:
 async def main(names: Sequence[str]) -> None:
     """Measure those named, or all."""
     settings = Settings.load()
-    await topology.apply(settings.rabbitmq_url.get_secret_value(), topology.plan(settings.broker_delays_ms))
+    await topology.apply(settings.rabbitmq_url.get_secret_value(), topology.plan(settings.broker_delays_ms), settle_s=0)
     for name in names or CASES:
         await measure(name, settings)
 

@@ -79,7 +79,7 @@ async def test_a_payload_is_loaded_before_the_call_and_one_that_is_missing_ends_
     monkeypatch.setenv("WAVECOM_MONGODB_URL", mongodb_url)
     monkeypatch.setenv("WAVECOM_MONGODB_DATABASE", database_name)
     settings = SenderSettings.load()
-    await topology.apply(broker_url, topology.plan(settings.broker_delays_ms))
+    await topology.apply(broker_url, topology.plan(settings.broker_delays_ms), settle_s=0)
     database = Database(mongodb_url, database_name)
     whole = Payload("x" * 65_536, "A long letter")
     await Payloads(database).store({"large": whole}, timeout_s=5)

@@ -50,7 +50,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    await topology.apply(broker_url, topology.plan(DELAYS_MS))
+    await topology.apply(broker_url, topology.plan(DELAYS_MS), settle_s=0)
     database = Database(mongodb_url, database_name)
     await indexes.apply(database)
     environment = {

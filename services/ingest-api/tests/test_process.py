@@ -35,7 +35,7 @@ async def running(broker_url: str, **settings: object) -> AsyncIterator[tuple[li
 
 @pytest.fixture
 async def queues(broker_url: str) -> None:
-    await topology.apply(broker_url, topology.plan([1_000]))
+    await topology.apply(broker_url, topology.plan([1_000]), settle_s=0)
 
 
 async def is_ready(parts: list[Part]) -> None:

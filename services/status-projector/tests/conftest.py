@@ -71,7 +71,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(broker_url: str, database: Database) -> AsyncIterator[Bench]:
-    await topology.apply(broker_url, topology.plan([1000]))
+    await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
     await indexes.apply(database)
     publisher = EventPublisher(broker_url, name="test", required_queues=[])
     await publisher.start()

@@ -36,7 +36,7 @@ def environment(
 
 @pytest.fixture
 async def publisher(environment: pytest.MonkeyPatch, broker_url: str) -> AsyncIterator[EventPublisher]:
-    await topology.apply(broker_url, topology.plan(ProjectorSettings.load().broker_delays_ms))
+    await topology.apply(broker_url, topology.plan(ProjectorSettings.load().broker_delays_ms), settle_s=0)
     publisher = EventPublisher(broker_url, name="test", required_queues=[])
     async with _running([publisher, *build_projector(ProjectorSettings.load())]):
         yield publisher

@@ -22,7 +22,7 @@ QUEUE = routing.sender_queue("sms", "high")
 async def dead(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """Three dead letters: two for one reason, one for another."""
     monkeypatch.setenv("WAVECOM_RABBITMQ_URL", broker_url)
-    await topology.apply(broker_url, topology.plan([1000]))
+    await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
     publisher = EventPublisher(broker_url, name="test", required_queues=[])
     await publisher.start()
     events = [a_dispatch(request=a_request(channel="sms", priority="high", message="a secret")) for _ in range(3)]

@@ -24,7 +24,7 @@ DELAYS_MS = [100, 1000]
 
 @pytest.fixture
 async def broker(broker_url: str) -> str:
-    await topology.apply(broker_url, topology.plan(DELAYS_MS))
+    await topology.apply(broker_url, topology.plan(DELAYS_MS), settle_s=0)
     return broker_url
 
 
@@ -97,7 +97,7 @@ class Recorder:
 
 
 async def test_applying_the_topology_twice_changes_nothing(broker: str) -> None:
-    await topology.apply(broker, topology.plan(DELAYS_MS))
+    await topology.apply(broker, topology.plan(DELAYS_MS), settle_s=0)
     assert await depth(broker, routing.PROJECTOR_QUEUE) == 0
 
 
