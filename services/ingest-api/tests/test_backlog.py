@@ -59,10 +59,12 @@ def test_whatever_went_before_a_higher_priority_is_never_refused_alone(depths):
         assert next_state(waiting, THRESHOLDS, state) == state
 
 
-def test_each_notification_counts_once():
-    assert messages_waiting({DISPATCHER_QUEUE: 3, sender_queue("sms", "low"): 4, PROJECTOR_QUEUE: 8}) == 7
-    assert messages_waiting({DISPATCHER_QUEUE: 3, PROJECTOR_QUEUE: 80}) == 20
-    assert messages_waiting({}) == 0
+def test_before_a_notification_are_those_of_its_channel_and_those_not_dispatched_yet():
+    counts = {DISPATCHER_QUEUE: 3, sender_queue("sms", "low"): 4, sender_queue("sms", "high"): 1, PROJECTOR_QUEUE: 8}
+    assert messages_waiting(counts, "sms") == 8
+    assert messages_waiting(counts, "email") == 3
+    assert messages_waiting({DISPATCHER_QUEUE: 3, PROJECTOR_QUEUE: 80}, "email") == 20
+    assert messages_waiting({}, "push") == 0
 
 
 def test_the_size_of_a_message_is_that_of_those_that_wait():
@@ -82,14 +84,29 @@ def test_what_waits_is_counted_in_notifications():
     backlog = Backlog(THRESHOLDS, lambda: published[0])
     published[0] = (600, 60_000)
     backlog.look({DISPATCHER_QUEUE: 499})
-    backlog.check(HIGH)
+    backlog.check({("sms", priority) for priority in HIGH})
     backlog.look({DISPATCHER_QUEUE: 500})
-    backlog.check({"medium", "high"})
+    backlog.check({("sms", "medium"), ("sms", "high")})
     with pytest.raises(Refusal) as refused:
-        backlog.check({"high", "low"})
+        backlog.check({("sms", "high"), ("sms", "low")})
 
     assert (refused.value.status_code, refused.value.retry_after_s, refused.value.reason) == (503, 5, "backlog")
+    assert "too many sms" in refused.value.message.lower()
     assert "low priority" in refused.value.message
+
+
+def test_a_channel_that_stands_still_keeps_nobody_from_the_others():
+    backlog = Backlog(THRESHOLDS, lambda: (0, 0))
+    backlog.look({sender_queue("sms", "medium"): 1_000_000})
+    backlog.check({(channel, priority) for channel in ("email", "push") for priority in HIGH})
+    with pytest.raises(Refusal):
+        backlog.check({("email", "low"), ("sms", "high")})
+
+    # Nor does a channel's relief help what all of them share.
+    backlog.look({PROJECTOR_QUEUE: 1_000_000})
+    for channel in ("email", "sms", "push"):
+        with pytest.raises(Refusal):
+            backlog.check({(channel, "high")})
 
 
 async def test_what_is_refused_is_answered_with_503_and_when_to_come_back(client, backlog, pipeline):
@@ -104,7 +121,7 @@ async def test_what_is_refused_is_answered_with_503_and_when_to_come_back(client
     assert medium.headers["retry-after"] == "5"
     assert medium.json() == {
         "status": "error",
-        "message": "Too many notifications are waiting to take more of medium priority; try again later",
+        "message": "Too many sms notifications are waiting to take more of medium priority; try again later",
     }
     assert len(pipeline.events) == 2
 

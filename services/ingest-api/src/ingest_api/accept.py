@@ -91,7 +91,7 @@ class Acceptor:
             self._event(request, notification_id, now_ms)
             for request, notification_id in zip(requests, notification_ids, strict=True)
         ]
-        self._backlog.check({event.priority for event in events})
+        self._backlog.check({(event.channel, event.priority) for event in events})
         await self._store_large(events)
         try:
             await self._sink.publish(events, timeout_s=self._timeout_s)

@@ -1,8 +1,9 @@
 """Back-pressure: how much is waiting, and who is asked to come back later.
 
-The rule: from the emergency threshold on, requests of priority low are refused, from 1.5 times of it medium, from twice
-of it high. A priority is taken again when the backlog is a fifth below where its refusal began. What was accepted goes
-on whatever the level. Between two looks at the queues a second's requests may come on top.
+The rule: each channel has a backlog of its own, which is what stands before a new notification of that channel. From
+the emergency threshold on, its requests of priority low are refused, from 1.5 times of it medium, from twice of it
+high. A priority is taken again when the backlog is a fifth below where its refusal began. What was accepted goes on
+whatever the level. Between two looks at the queues a second's requests may come on top.
 """
 
 from collections import deque
@@ -18,12 +19,12 @@ from wavecom_common.telemetry.logs import get_logger
 
 from ingest_api.errors import RETRY_LATER_S, Refusal
 
-# Every notification is in one of these, or at its end.
-WORK_QUEUES: Final = (
+# Every notification is in one of these, waits for a retry, or is at its end.
+QUEUES: Final = (
     DISPATCHER_QUEUE,
     *(sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES),
+    PROJECTOR_QUEUE,
 )
-QUEUES: Final = (*WORK_QUEUES, PROJECTOR_QUEUE)
 
 # Of the emergency threshold.
 REFUSED_FROM: Final[Mapping[str, float]] = {"low": 1.0, "medium": 1.5, "high": 2.0}
@@ -37,7 +38,7 @@ _log = get_logger()
 
 
 class Level(IntEnum):
-    """How much is waiting."""
+    """How much is waiting for a channel."""
 
     NORMAL = 0
     WARNING = 1
@@ -56,7 +57,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The level, and the priorities that are refused at it."""
+    """A channel's level, and the priorities that are refused at it."""
 
     level: Level = Level.NORMAL
     refused: frozenset[str] = frozenset()
@@ -85,13 +86,13 @@ def _beyond(waiting: float, limit: float, *, already: bool) -> bool:
     return waiting >= (limit * _RELEASED_BELOW if already else limit)
 
 
-def messages_waiting(counts: Mapping[str, int]) -> float:
-    """How many messages of requests wait, by the longer of two ways.
+def messages_waiting(counts: Mapping[str, int], channel: str) -> float:
+    """How many messages stand before a new request of a channel, by the longer of two ways.
 
-    The dispatcher's and the senders' queues hold each notification once. The projector's holds every event, so a
-    quarter of it stands for the notifications that cannot be seen yet. Pure.
+    The dispatcher's queue, which all channels share, and the channel's own hold each notification once. The projector's
+    holds every event of all channels, so a quarter of it stands for the notifications that cannot be seen yet. Pure.
     """
-    work = sum(counts.get(queue, 0) for queue in WORK_QUEUES)
+    work = counts.get(DISPATCHER_QUEUE, 0) + sum(counts.get(sender_queue(channel, each), 0) for each in PRIORITIES)
     return max(float(work), counts.get(PROJECTOR_QUEUE, 0) / _EVENTS_PER_NOTIFICATION)
 
 
@@ -128,34 +129,40 @@ class Backlog:
         self._thresholds = thresholds
         self._published = published
         self._sizes = BatchSizes()
-        self._state = State()
+        self._states: dict[str, State] = dict.fromkeys(CHANNELS, State())
 
     def look(self, counts: Mapping[str, int]) -> None:
         """Take in how many messages wait in each of `QUEUES`."""
         self._sizes.note(*self._published())
-        messages = messages_waiting(counts)
-        waiting = messages * self._sizes.mean(messages)
-        state = next_state(waiting, self._thresholds, self._state)
-        metrics.BACKLOG.set(round(waiting))
-        metrics.BACKLOG_LEVEL.set(state.level)
-        if state != self._state:
-            log = _log.warning if state.level > Level.NORMAL else _log.info
-            log("backlog", reached=state.level.name.lower(), waiting=round(waiting), refused=sorted(state.refused))
-        self._state = state
+        for channel, before in self._states.items():
+            messages = messages_waiting(counts, channel)
+            waiting = messages * self._sizes.mean(messages)
+            state = next_state(waiting, self._thresholds, before)
+            metrics.BACKLOG.labels(channel).set(round(waiting))
+            metrics.BACKLOG_LEVEL.labels(channel).set(state.level)
+            if state != before:
+                log = _log.warning if state.level > Level.NORMAL else _log.info
+                log(
+                    "backlog",
+                    channel=channel,
+                    reached=state.level.name.lower(),
+                    waiting=round(waiting),
+                    refused=sorted(state.refused),
+                )
+            self._states[channel] = state
 
-    def check(self, priorities: Collection[str]) -> None:
-        """Return when requests of all these priorities are taken.
+    def check(self, wanted: Collection[tuple[str, str]]) -> None:
+        """Return when requests of all these channels and priorities are taken.
 
         Raises:
             Refusal: 503.
         """
-        refused = self._state.refused
-        if refused and (
-            shed := [priority for priority in REFUSED_FROM if priority in refused.intersection(priorities)]
-        ):
-            raise Refusal(
-                503,
-                f"Too many notifications are waiting to take more of {shed[0]} priority; try again later",
-                reason="backlog",
-                retry_after_s=RETRY_LATER_S,
-            )
+        for channel, priority in sorted(wanted):
+            if priority in self._states[channel].refused:
+                raise Refusal(
+                    503,
+                    f"Too many {channel} notifications are waiting to take more of {priority} priority; try again "
+                    "later",
+                    reason="backlog",
+                    retry_after_s=RETRY_LATER_S,
+                )

@@ -51,9 +51,9 @@ _REPLAYED: Final = {
 
 
 _UNAVAILABLE: Final = (
-    "It could not be accepted now; try again after the time given. When too many notifications wait, priority `low` is "
-    f"refused first: from a threshold of the operator's on; `medium` from {REFUSED_FROM['medium']} times of it, `high` "
-    f"from {REFUSED_FROM['high']} times."
+    "It could not be accepted now; try again after the time given. When too many notifications of a channel wait, its "
+    "priority `low` is refused first: from a threshold of the operator's on; `medium` from "
+    f"{REFUSED_FROM['medium']} times of it, `high` from {REFUSED_FROM['high']} times."
 )
 
 

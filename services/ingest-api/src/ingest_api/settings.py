@@ -26,8 +26,8 @@ class IngestSettings(Settings):
     refer_above_bytes: int = Field(8_192, ge=0)
     # How long a repeated Idempotency-Key is answered with the first answer.
     idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
-    # In notifications that wait: the first two are told in the log and the metrics, from the third on the least urgent
-    # requests are refused; see `backlog`.
+    # In notifications of one channel that wait: the first two are told in the log and the metrics, from the third on
+    # its least urgent requests are refused; see `backlog`.
     backlog_warning: int = Field(5_000, ge=1)
     backlog_critical: int = Field(20_000, ge=1)
     backlog_emergency: int = Field(50_000, ge=1)

@@ -20,11 +20,11 @@ ACCEPT_SECONDS: Final = Histogram(
 )
 # ingest-api
 BACKLOG: Final = Gauge(
-    "wavecom_backlog", "Notifications waiting in the work queues, estimated from the queues' messages"
+    "wavecom_backlog", "Notifications before a new one of the channel, estimated from the queues' messages", ["channel"]
 )
 # ingest-api
 BACKLOG_LEVEL: Final = Gauge(
-    "wavecom_backlog_level", "0 normal, 1 warning, 2 critical, 3 emergency: requests are refused"
+    "wavecom_backlog_level", "0 normal, 1 warning, 2 critical, 3 emergency: requests are refused", ["channel"]
 )
 # senders
 SENT: Final = Counter("wavecom_notifications_sent", "Notifications sent", ["channel", "priority"])
