@@ -1,7 +1,7 @@
 from itertools import islice
 
 from wavecom_fault.__main__ import enough
-from wavecom_fault.matrix import PROCESSES, SERVERS, VICTIMS, Fault, kills, strikes
+from wavecom_fault.matrix import PROCESSES, SERVERS, VICTIMS, Choice, Fault, kills, strikes
 
 
 def test_every_victim_meets_every_fault_once() -> None:
@@ -13,6 +13,12 @@ def test_a_seed_gives_the_same_strikes_and_another_gives_others() -> None:
     assert strikes(1) == strikes(1)
     assert strikes(1) != strikes(2)
     assert strikes(1, 5) == strikes(1)[:5]
+
+
+def test_a_part_of_the_matrix_can_be_chosen() -> None:
+    [one] = strikes(1, choice=Choice("rabbitmq", Fault.STOP, 40))
+    assert (one.victim, one.fault, one.hold_s) == ("rabbitmq", Fault.STOP, 40)
+    assert {strike.victim for strike in strikes(1, choice=Choice(fault=Fault.CUT))} == set(VICTIMS)
 
 
 def test_the_long_proof_kills_everything_once_in_every_round() -> None:

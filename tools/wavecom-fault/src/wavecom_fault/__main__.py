@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from wavecom_stack.errors import StackError
 
-from wavecom_fault.matrix import VICTIMS, Fault, Strike, kills, strikes
+from wavecom_fault.matrix import VICTIMS, Choice, Fault, Strike, kills, strikes
 from wavecom_fault.run import PER_S, Enough, Result, Row, run
 
 FIGURES: Final = Path(".run/fault.json")
@@ -26,11 +26,16 @@ def main(
         int | None, typer.Option(min=1, help="Kill everything again and again, until so many were accepted.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Then everything is killed at least so many times.")] = 3,
+    victim: Annotated[str | None, typer.Option(help=f"Only this one: {', '.join(VICTIMS)}.")] = None,
+    fault: Annotated[Fault | None, typer.Option(help="Only this one.")] = None,
+    hold: Annotated[float | None, typer.Option(min=0, help="How many seconds a SIGSTOP lasts.")] = None,
     rate: Annotated[float, typer.Option(min=1, max=1000, help="Notifications a second.")] = PER_S,
 ) -> None:
     """Kill, stop and cut off every process under load, and say what came of it."""
+    if victim is not None and victim not in VICTIMS:
+        raise typer.BadParameter(f"must be one of {', '.join(VICTIMS)}", param_hint="--victim")
     if notifications is None:
-        planned: Iterable[Strike] = strikes(seed, count)
+        planned: Iterable[Strike] = strikes(seed, count, Choice(victim, fault, hold))
         will_do: Enough = lambda rows, accepted: False  # noqa: E731
         console.print(f"Faults under a steady load of {rate:g} notifications a second, seed {seed}")
     else:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -38,12 +38,28 @@ class Strike:
     hold_s: float
 
 
-def strikes(seed: int, count: int | None = None) -> Sequence[Strike]:
-    """Every victim with every fault, once, in random order; or the first `count` of them."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A part of the matrix: None is all of them, or a length by chance."""
+
+    victim: str | None = None
+    fault: Fault | None = None
+    hold_s: float | None = None
+
+
+ALL: Final = Choice()
+
+
+def strikes(seed: int, count: int | None = None, choice: Choice = ALL) -> Sequence[Strike]:
+    """Every victim with every fault that was chosen, once, in random order; or the first `count` of them."""
     dice = random.Random(seed)
     pairs = [(victim, fault) for victim in VICTIMS for fault in Fault]
     dice.shuffle(pairs)
-    return [_strike(dice, victim, fault) for victim, fault in pairs[:count]]
+    chosen = [
+        (victim, fault) for victim, fault in pairs if choice.victim in (None, victim) and choice.fault in (None, fault)
+    ]
+    planned = [_strike(dice, victim, fault) for victim, fault in chosen[:count]]
+    return planned if choice.hold_s is None else [replace(strike, hold_s=choice.hold_s) for strike in planned]
 
 
 def kills(seed: int) -> Iterator[Strike]:

@@ -28,13 +28,14 @@ Enough = Callable[[int, int], bool]
 class Row:
     """What one strike did.
 
-    `recovered_s`: from its end until every process was ready and all accepted so far had ended; None when that took
-    longer than two minutes.
+    `called`: provider calls while it lasted. `recovered_s`: from its end until every process was ready and all accepted
+    so far had ended; None when that took two minutes longer than the strike.
     """
 
     victim: str
     fault: str
     accepted: int
+    called: int
     client_repeats: int
     recovered_s: float | None
 
@@ -90,22 +91,28 @@ async def run(
 async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -> Row:
     accepted, repeats = len(load.accepted.ids), load.accepted.repeats
     await asyncio.sleep(strike.after_s)  # noqa: TID251 - undisturbed load
+    called = system.calls()
     await system.strike(strike)
-    recovered_s = await _recovered(system, judge, load.accepted.ids[accepted:])
+    called = system.calls() - called
+    recovered_s = await _recovered(system, judge, load.accepted.ids[accepted:], strike.hold_s)
     return Row(
         victim=strike.victim,
         fault=strike.fault.value,
         accepted=len(load.accepted.ids) - accepted,
+        called=called,
         client_repeats=load.accepted.repeats - repeats,
         recovered_s=recovered_s,
     )
 
 
-async def _recovered(system: System, judge: Judge, ids: Sequence[str]) -> float | None:
-    """Seconds until every process is ready and those notifications have their end; None if that takes too long."""
+async def _recovered(system: System, judge: Judge, ids: Sequence[str], held_s: float = 0) -> float | None:
+    """Seconds until every process is ready and those notifications have their end; None if that takes too long.
+
+    What piled up while something was held takes its time on top.
+    """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    while loop.time() - began_s < _RECOVERY_S:
+    while loop.time() - began_s < _RECOVERY_S + held_s:
         if not await system.not_ready() and await _all_ended(judge, ids):
             return round(loop.time() - began_s, 2)
         await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the processes four times a second
@@ -131,7 +138,5 @@ async def _all_ended(judge: Judge, ids: Sequence[str]) -> bool:
 
 
 def _told(row: Row) -> str:
-    after = (
-        "not recovered within two minutes" if row.recovered_s is None else f"recovered after {row.recovered_s:.1f} s"
-    )
-    return f"{row.victim} {row.fault}: {row.accepted} accepted, {after}"
+    after = "not recovered in time" if row.recovered_s is None else f"recovered after {row.recovered_s:.1f} s"
+    return f"{row.victim} {row.fault}: {row.accepted} accepted, {row.called} provider calls meanwhile, {after}"

@@ -81,6 +81,13 @@ class System:
         in_hand = sum(int(queue.get("messages_unacknowledged", 0)) for queue in queues)
         return in_hand + sum(count or 0 for count in ready.values())
 
+    def calls(self) -> int:
+        """Provider calls so far, by the provider's own record."""
+        if not self.calls_file.exists():
+            return 0
+        with self.calls_file.open("rb") as lines:
+            return sum(1 for _ in lines)
+
     def _pid(self, victim: str) -> int:
         folder = self._folder / ("servers" if victim in SERVERS else "system")
         try:
