@@ -98,6 +98,9 @@ async def test_applying_the_indexes_again_changes_nothing(database: Database) ->
         driver.BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]}),
         driver.BulkWriteError({"writeErrors": [{"code": 112, "index": 0}], "writeConcernErrors": []}),
         driver.BulkWriteError({"writeErrors": [{"code": 2}, {"code": 14031}], "writeConcernErrors": []}),
+        # TemporarilyUnavailable, and one that nobody has heard of.
+        driver.BulkWriteError({"writeErrors": [{"code": 365}, {"code": 11000}], "writeConcernErrors": []}),
+        driver.BulkWriteError({"writeErrors": [{"code": 999_999}], "writeConcernErrors": []}),
     ],
     ids=repr,
 )

@@ -9,7 +9,8 @@ from wavecom_common.storage.driver import BSONError, BulkWriteError, OperationFa
 
 DUPLICATE_KEY: Final = 11000
 
-# Codes with which the server refuses a value, whenever it is asked.
+# Codes with which the server refuses a value, whenever it is asked. Any other is taken for something that passes: a
+# value wrongly repeated for ever is seen in the log, one wrongly given up is lost.
 # Source: https://github.com/mongodb/mongo/blob/r6.0.5/src/mongo/base/error_codes.yml
 _REFUSED_VALUES: Final = frozenset(
     {
@@ -19,27 +20,12 @@ _REFUSED_VALUES: Final = frozenset(
         15,  # Overflow: nested too deeply
         22,  # InvalidBSON
         52,  # DollarPrefixedFieldName
+        56,  # EmptyFieldName
         57,  # DottedFieldName
+        121,  # DocumentValidationFailure
         10334,  # BSONObjectTooLarge
         17419,  # the document would become too large
         17420,  # likewise, of an upsert
-    }
-)
-# Codes of a single write in a bulk that say nothing about its value.
-_TRANSIENT_WRITES: Final = frozenset(
-    {
-        13,  # Unauthorized
-        24,  # LockTimeout
-        46,  # LockBusy
-        50,  # MaxTimeMSExpired
-        91,  # ShutdownInProgress
-        112,  # WriteConflict
-        189,  # PrimarySteppedDown
-        262,  # ExceededTimeLimit
-        10107,  # NotWritablePrimary
-        11600,  # InterruptedAtShutdown
-        11602,  # InterruptedDueToReplStateChange
-        14031,  # OutOfDiskSpace
     }
 )
 
@@ -64,10 +50,10 @@ def translated(error: Exception) -> WavecomError:
     """Our own error for one of the driver's."""
     code = getattr(error, "code", None)
     if isinstance(error, BulkWriteError):
-        # The first of the writes that failed stands for all: the bulk's own code only says that some did.
-        writes = error.details["writeErrors"]
-        code = writes[0]["code"] if writes else code
-        refused = bool(writes) and not any(write["code"] in _TRANSIENT_WRITES for write in writes)
+        # The bulk's own code only says that some writes failed; one that may pass stands for all.
+        codes = [write["code"] for write in error.details["writeErrors"] if write["code"] != DUPLICATE_KEY]
+        code = next((one for one in codes if one not in _REFUSED_VALUES), codes[0] if codes else code)
+        refused = bool(codes) and _REFUSED_VALUES.issuperset(codes)
     elif isinstance(error, OperationFailure):
         refused = code in _REFUSED_VALUES
     else:
