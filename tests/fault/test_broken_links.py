@@ -11,12 +11,15 @@ from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import broker_errors, connected
 from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.handling import MAX_REDELIVERIES
 from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
+
+PREFETCH = 20
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ async def consuming(url: str, handler: Handler, publisher: EventPublisher) -> As
         url,
         name="test",
         queues=[routing.PROJECTOR_QUEUE],
-        prefetch=20,
+        prefetch=PREFETCH,
         handler=handler,
         publisher=publisher,
         retry_delay_ms=100,
@@ -153,6 +156,33 @@ async def test_a_cut_link_does_not_cut_short_what_is_being_handled(broker: str) 
 async def empty(url: str, queue: str) -> bool:
     async with connected(url, "test") as connection:
         return (await topology.message_counts(connection, [queue]))[queue] == 0
+
+
+async def test_what_waits_for_the_database_while_links_are_cut_again_and_again_is_handled_when_it_is_back(
+    broker: str,
+) -> None:
+    away, seen = True, Seen()
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        if away:
+            raise Unavailable("the database is away")
+        return await seen(incoming)
+
+    requests = [a_request() for _ in range(20)]
+    async with publishing(broker) as publisher, proxied(broker) as (proxy, url):
+        for request in requests:
+            await publisher.publish([request], timeout_s=10)
+        async with consuming(url, handler, publisher) as consumer:
+            # More often than a message may come back before it is suspected.
+            for _ in range(MAX_REDELIVERIES + 5):
+                await eventually(lambda: consumer.ready() is None, timeout_s=20)
+                await eventually(lambda: consumer.held > 0)
+                assert consumer.held <= PREFETCH
+                proxy.cut()
+                await eventually(lambda: consumer.ready() is not None, timeout_s=20)
+            away = False
+            await eventually(lambda: len(seen.counts) == len(requests), timeout_s=30, what="all of them")
+    assert await empty(broker, routing.dead_queue(routing.PROJECTOR_QUEUE))
 
 
 async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(broker: str) -> None:

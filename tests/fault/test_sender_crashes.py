@@ -43,12 +43,10 @@ async def test_killed_before_the_outcome_is_stored_the_call_is_repeated_with_the
 async def test_killed_once_the_outcome_is_stored_the_provider_is_not_called_again(stage: Stage, point: str) -> None:
     events, calls = await run_to_the_end(stage, point)
     assert len(calls) == 1
-    assert types.SENT in events
-    assert types.OUTCOME_UNKNOWN not in events
+    assert sorted(events) == sorted([types.DISPATCHED, types.STARTED, types.SENT])
 
 
 async def test_a_client_that_wants_no_second_call_gets_none(stage: Stage) -> None:
     events, calls = await run_to_the_end(stage, "during the provider call", on_unknown="fail")
     assert len(calls) == 1
-    assert types.FAILED in events
-    assert types.SENT not in events
+    assert sorted(events) == sorted([types.DISPATCHED, types.STARTED, types.OUTCOME_UNKNOWN, types.FAILED])

@@ -10,7 +10,7 @@ from typing import Any
 from aio_pika import Message
 from wavecom_common.events import codec, routing
 from wavecom_common.messaging.handling import Handling, Raw
-from wavecom_common.messaging.settlement import FAILURES_HEADER
+from wavecom_common.messaging.settlement import FAILURES_HEADER, SUSPECT_HEADER
 from wavecom_common.messaging.topology import Queue, plan
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -34,6 +34,14 @@ class Reader:
     queues: Sequence[str]
     handling: Handling
     holding: dict[Stored, str] = field(default_factory=dict)
+    # Of its link: set when that is lost, and another one made.
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def lose_link(self) -> None:
+        """What came over it need not be finished."""
+        self.holding = {}
+        self.abandoned.set()
+        self.abandoned = asyncio.Event()
 
 
 class MemoryBroker:
@@ -73,7 +81,7 @@ class MemoryBroker:
         unseen = [stored for reader in self.readers for stored, queue in reader.holding.items() if _projectors(queue)]
         unseen += self.queues[routing.PROJECTOR_QUEUE]
         for reader in self.readers:
-            reader.holding = {}
+            reader.lose_link()
         for waiting in self.queues.values():
             waiting.clear()
         return [event for stored in unseen for event in _decode(stored.message)]
@@ -88,7 +96,7 @@ class MemoryBroker:
         """The link is gone: what is not acknowledged goes back, while the process may still be at it."""
         for stored, queue in reader.holding.items():
             self.queues[queue].append(stored)
-        reader.holding = {}
+        reader.lose_link()
 
     def _readers_by_queue(self) -> list[tuple[str, Reader]]:
         chosen = []
@@ -99,6 +107,7 @@ class MemoryBroker:
         return chosen
 
     async def _give(self, reader: Reader, queue: str, stored: Stored) -> None:
+        abandoned = reader.abandoned
         await reader.process.step(may_fail=False)
         message = stored.message
         raw = Raw(
@@ -109,8 +118,9 @@ class MemoryBroker:
             content_encoding=message.content_encoding,
             redeliveries=stored.deliveries - 1,
             failures=int(str(message.headers.get(FAILURES_HEADER, 0))),
+            suspect=SUSPECT_HEADER in message.headers,
         )
-        done = await reader.handling.process(raw)
+        done = await reader.handling.process(raw, abandoned)
         await reader.process.stop_if_dead()
         if done:
             # Lost with the link when the message went back meanwhile.

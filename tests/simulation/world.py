@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from dispatcher.handler import Dispatcher
 from status_projector import projection, sweeper
-from status_projector.projector import Projector
+from status_projector.projector import Projector, give_up
 from status_projector.recover import Recovery
 from status_projector.resending import Resender
 from status_projector.sweeper import Limits, Sweeper
@@ -335,7 +335,7 @@ class World:
         projector = Projector(store, ReadModel(database), max_events=100, linger_s=0.005, clock=process.clock)
         if self.chaos.loss is not Loss.NOTHING:
             asyncio.get_running_loop().create_task(self.sweeper(process, database, store).start())
-        return self.read(process, [routing.PROJECTOR_QUEUE], projector)
+        return self.read(process, [routing.PROJECTOR_QUEUE], projector, give_up)
 
     def sweeper(self, process: Process, database: Any, store: EventStore) -> Sweeper:
         """Impatient or patient: if it comes too early, that does no harm."""

@@ -93,6 +93,8 @@ async def test_refused_events_are_dead_lettered_alone_and_leave_no_trace_in_the_
     outcomes = await _projector(database)(_incoming(told))
 
     assert [type(outcome) for outcome in outcomes] == [type(ACK), DeadLetter] * len(fine)
+    # They are delivered all the same: nobody is told that they failed.
+    assert not [outcome for outcome in outcomes if isinstance(outcome, DeadLetter) and outcome.fails]
     assert {event.event_id async for event in EventStore(database).stream()} == {event.event_id for event in fine}
     assert set(await _model(database)) == {event.notification_id for event in fine}
 

@@ -9,6 +9,7 @@ from wavecom_common.events import routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import Settlement
@@ -28,7 +29,8 @@ async def dead(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     events = [a_dispatch(request=a_request(channel="sms", priority="high", message="a secret")) for _ in range(3)]
     settlement = Settlement(publisher, SYSTEM_CLOCK)
     reasons = ["handler failed: ValueError", "handler failed: ValueError", "given out 21 times"]
-    await settlement.settle(QUEUE, events, [DeadLetter(reason) for reason in reasons], 0)
+    incoming = Incoming(QUEUE, "m", events, asyncio.Event())
+    await settlement.settle(incoming, [DeadLetter(reason) for reason in reasons])
     await publisher.close()
     return events
 

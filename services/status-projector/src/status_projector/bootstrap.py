@@ -14,7 +14,7 @@ from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.sweeps import Sweeps
 
-from status_projector.projector import Projector
+from status_projector.projector import Projector, give_up
 from status_projector.query_server import QueryServer
 from status_projector.resending import Resender
 from status_projector.settings import ProjectorSettings, QuerySettings
@@ -46,6 +46,7 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         handler=projector,
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
+        give_up=give_up,
     )
     sweeper = Sweeper(
         url,

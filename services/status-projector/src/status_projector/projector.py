@@ -21,6 +21,11 @@ from status_projector import projection
 _BATCHES_IN_FLIGHT: Final = 2
 
 
+async def give_up(_: Event, reason: str) -> Outcome:
+    """An event that can't be stored leaves a hole in its timeline, and its notification is delivered all the same."""
+    return DeadLetter(reason, fails=False)
+
+
 class Projector:
     """Handles messages by storing their events and folding them into the read model; then they may be acknowledged.
 
@@ -53,7 +58,7 @@ class Projector:
             await self._write(events)
         except Unstorable as refusal:
             if len(events) == 1:
-                return [DeadLetter(str(refusal))]
+                return [await give_up(events[0], str(refusal))]
             # Halve until those that are refused are alone. What is written twice on the way does no harm.
             middle = len(events) // 2
             first, second = await asyncio.gather(self._project(events[:middle]), self._project(events[middle:]))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Final
@@ -11,15 +11,15 @@ from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery import metering
 from wavecom_common.delivery.claims import Call, Decision, LookAgain, Repeat, Resume, decide
-from wavecom_common.delivery.policy import FAIL, Consequences, consequences, unknown_action
+from wavecom_common.delivery.policy import FAIL, Consequences, consequences, next_attempt, unknown_action
 from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
-from wavecom_common.events.outcomes import DeliveryOutcome, PermanentFailure, UnknownOutcome, checked
+from wavecom_common.events.outcomes import DeliveryOutcome, GivenUp, PermanentFailure, UnknownOutcome, checked
 from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
-from wavecom_common.kernel.errors import Draining, Unavailable, Unroutable, WavecomError
+from wavecom_common.kernel.errors import Draining, WavecomError
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
@@ -59,6 +59,14 @@ class _Ending:
     draining: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An ending that is stored: its place among those stored with it, and the task that publishes what follows."""
+
+    place: int
+    publishing: asyncio.Task[Sequence[Outcome | BaseException]]
+
+
 class DeliveryLoop:
     """Handles `NotificationDispatched` events: calls the provider at most once an attempt, as far as that can be known.
 
@@ -89,15 +97,17 @@ class DeliveryLoop:
         self._look_again = Retry(look_again_ms, "another sender has the attempt in hand")
         self._clock = clock
         self._in_hand: dict[str, asyncio.Task[Outcome]] = {}
-        self._endings: Batcher[_Ending, Outcome] = Batcher(
-            self._end, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT
+        # Outcomes that are not stored yet: a call whose outcome is known is not made again, whatever goes wrong.
+        self._made: dict[str, DeliveryOutcome] = {}
+        self._endings: Batcher[_Ending, _Stored] = Batcher(
+            self._store, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT
         )
 
     async def handle(self, incoming: Incoming) -> Sequence[Outcome]:
         """Deliver every event of the message; see `messaging.incoming.Handler`.
 
         Raises:
-            Draining: not every event was begun before the process was told to stop.
+            Draining: not every event was begun before the process was told to stop, or its link was lost.
             Unavailable: something could not be stored or published; called again, it goes on from there.
         """
         events = incoming.events
@@ -105,17 +115,17 @@ class DeliveryLoop:
         while len(begun) < len(events):
             # All events of a message are of one priority: they came through one queue.
             count = await self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
-            if incoming.draining.is_set():
+            if incoming.draining.is_set() or incoming.abandoned.is_set():
                 self._slots.release(count)
                 break
-            begun += self._begin(events[len(begun) : len(begun) + count], incoming.draining)
+            begun += self._begin(events[len(begun) : len(begun) + count], incoming)
         outcomes: list[Outcome] = []
         for result in await asyncio.gather(*begun, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             outcomes.append(result)
         if len(outcomes) < len(events):
-            raise Draining("stopped before every delivery of the message was begun")
+            raise Draining("left before every delivery of the message was begun")
         return outcomes
 
     async def give_up(self, event: Event, reason: str) -> Outcome:
@@ -132,22 +142,24 @@ class DeliveryLoop:
         found = await self._ledger.claim(key)
         match decide(found, owner=self._ledger.owner, now_ms=self._ledger.now_ms()):
             case Repeat(outcome, ended_at_ms):
-                return await self._publish_one(self._consequences(event, outcome, ended_at_ms))
+                return await self._publish_one(self._repeated(event, outcome, ended_at_ms))
             case LookAgain():
                 return self._look_again
             case Resume() if found is not None and not await self._ledger.take_over(key, found):
                 return self._look_again
-        ended = await self._ledger.settle(key, PermanentFailure(f"dead-lettered: {reason}"), self._clock.now_ms())
+        outcome = self._made.get(key) or GivenUp(f"dead-lettered: {reason}")
+        ended = await self._ledger.settle(key, outcome, self._clock.now_ms())
+        self._made.pop(key, None)
         follows = self._follows(event, ended)
         metering.count_events(follows.now)
         await self._publish_one(follows)
-        return DeadLetter(reason, ended=True)
+        return DeadLetter(reason, fails=False)
 
-    def _begin(self, events: Sequence[Event], draining: asyncio.Event) -> list[asyncio.Task[Outcome]]:
+    def _begin(self, events: Sequence[Event], incoming: Incoming) -> list[asyncio.Task[Outcome]]:
         """Start deliveries, one task each, that are claimed together; each holds a slot until it is done."""
         loop = asyncio.get_running_loop()
         fresh = {key: event for event in events if (key := _key(event)) not in self._in_hand}
-        claiming = loop.create_task(self._claim(fresh, draining)) if fresh else None
+        claiming = loop.create_task(self._claim(fresh, incoming.draining)) if fresh else None
         tasks: list[asyncio.Task[Outcome]] = []
         for event in events:
             key = _key(event)
@@ -157,7 +169,7 @@ class DeliveryLoop:
                 self._slots.release()
             else:
                 assert claiming is not None
-                task = loop.create_task(self._deliver(key, event, claiming, draining))
+                task = loop.create_task(self._deliver(key, event, claiming, incoming))
                 self._in_hand[key] = task
                 task.add_done_callback(partial(self._done, key))
             tasks.append(task)
@@ -176,31 +188,33 @@ class DeliveryLoop:
         leases_ms, now_ms = self._ledger.now_ms(), self._clock.now_ms()
         decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=leases_ms) for key, claim in found.items()}
         started = [
-            types.started(known[key], provider=self._adapter.name, now_ms=now_ms)
-            for key, decision in decisions.items()
-            if isinstance(decision, Call)
+            self._started(known[key], now_ms) for key, decision in decisions.items() if isinstance(decision, Call)
         ]
         telling = asyncio.get_running_loop().create_task(self._tell(started, draining))
         return _Claimed(found, decisions, payloads, telling)
 
-    async def _deliver(
-        self, key: str, event: Event, claiming: asyncio.Task[_Claimed], draining: asyncio.Event
-    ) -> Outcome:
+    async def _deliver(self, key: str, event: Event, claiming: asyncio.Task[_Claimed], incoming: Incoming) -> Outcome:
         claimed = await claiming
         if event.type != types.DISPATCHED:
             return DeadLetter(f"a sender does not know the event type {event.type[:64]!r}")
         found = claimed.found[key]
         match claimed.decisions[key]:
             case Call():
-                outcome = await self._call(event, claimed.payloads)
+                outcome = self._made.get(key) or await self._call(event, claimed.payloads)
+            case Repeat(GivenUp()) if incoming.replayed:
+                return await self._publish_one(next_attempt(event, self._clock.now_ms()))
             case Repeat(outcome, ended_at_ms):
-                return await self._publish_one(self._consequences(event, outcome, ended_at_ms))
+                return await self._publish_one(self._repeated(event, outcome, ended_at_ms))
             case Resume() if found is not None and await self._ledger.take_over(key, found):
                 outcome = await self._resume(event, claimed.payloads)
             case Resume() | LookAgain():
                 return self._look_again
         settled = Settled(key, outcome, self._clock.now_ms())
-        ended = await self._endings.submit(_Ending(event, settled, draining))
+        self._made[key] = outcome
+        stored = await self._endings.submit(_Ending(event, settled, incoming.draining))
+        ended = (await stored.publishing)[stored.place]
+        if isinstance(ended, BaseException):
+            raise ended
         if (untold := await claimed.telling) is not None:
             raise untold
         return ended
@@ -227,15 +241,14 @@ class DeliveryLoop:
         """Go on with an attempt whose sender died at it: nobody knows whether its call took effect."""
         action = unknown_action(event)
         _log.warning("delivery_outcome_unknown", event_id=event.event_id, action=action)
-        if action == FAIL:
-            return UnknownOutcome("the sender died during the provider call")
         now_ms = self._clock.now_ms()
-        told = [
-            types.outcome_unknown(event, action=action, now_ms=now_ms),
-            types.started(event, provider=self._adapter.name, now_ms=now_ms),
-        ]
+        told = [self._started(event, now_ms)]
+        if action != FAIL:
+            told.append(types.outcome_unknown(event, action=action, now_ms=now_ms))
         metering.count_events(told)
         await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+        if action == FAIL:
+            return UnknownOutcome("the sender died during the provider call")
         return await self._call(event, payloads)
 
     async def _call(self, event: Event, payloads: Mapping[str, Payload]) -> DeliveryOutcome:
@@ -277,18 +290,25 @@ class DeliveryLoop:
             _log.error("adapter_failed", notification_id=attempt.notification_id, attempt=attempt.number, error=kind)
             return UnknownOutcome(f"the adapter raised {kind}")
 
-    async def _end(self, endings: list[_Ending]) -> Sequence[Outcome | BaseException]:
-        """Store the outcomes, then publish what follows from them."""
+    async def _store(self, endings: list[_Ending]) -> Sequence[_Stored | BaseException]:
+        """Store the outcomes, and begin to publish what follows from them.
+
+        Nothing waits here for the broker: with that away, the outcomes of all calls under way are stored all the same.
+        """
         try:
-            return await self._store_and_publish(endings)
-        except (Unavailable, Unroutable, Draining):
+            held = await self._settle(endings)
+        except Draining:
             raise
-        except Exception as error:  # noqa: BLE001 - one that can't be stored or told must not keep the others
+        except Exception as error:  # noqa: BLE001 - one that can't be stored must not keep the others
             if len(endings) == 1:
                 return [error]
-            return [one for ending in endings for one in await self._end([ending])]
+            return [one for ending in endings for one in await self._store([ending])]
+        follows = [self._follows(ending.event, claim) for ending, claim in zip(endings, held, strict=True)]
+        metering.count_events(event for one in follows for event in one.now)
+        publishing = asyncio.get_running_loop().create_task(self._publish(follows))
+        return [_Stored(place, publishing) for place in range(len(endings))]
 
-    async def _store_and_publish(self, endings: Sequence[_Ending]) -> Sequence[Outcome | BaseException]:
+    async def _settle(self, endings: Sequence[_Ending]) -> Sequence[Claim]:
         # Only this process knows the outcomes: it waits here until the ledger does, too.
         def tell(error: Exception) -> None:
             first = endings[0].settled.key
@@ -296,9 +316,9 @@ class DeliveryLoop:
 
         settled = [ending.settled for ending in endings]
         held = await until_available(lambda: self._ledger.settle_all(settled), stop=endings[0].draining, tell=tell)
-        follows = [self._follows(ending.event, claim) for ending, claim in zip(endings, held, strict=True)]
-        metering.count_events(event for one in follows for event in one.now)
-        return await self._publish(follows)
+        for one in settled:
+            self._made.pop(one.key, None)
+        return held
 
     def _follows(self, event: Event, claim: Claim) -> Consequences:
         assert claim.outcome is not None
@@ -308,6 +328,16 @@ class DeliveryLoop:
         return consequences(
             event, outcome, provider=self._adapter.name, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
         )
+
+    def _repeated(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Consequences:
+        """What follows, told by somebody who did not make the call: the one who did may have died before its start."""
+        follows = self._consequences(event, outcome, ended_at_ms)
+        if isinstance(outcome, GivenUp):
+            return follows
+        return replace(follows, now=[self._started(event, ended_at_ms), *follows.now])
+
+    def _started(self, event: Event, now_ms: int) -> Event:
+        return types.started(event, provider=self._adapter.name, now_ms=now_ms)
 
     async def _publish_one(self, follows: Consequences) -> Outcome:
         [outcome] = await self._publish([follows])

@@ -10,6 +10,7 @@ from wavecom_common.events import types
 from wavecom_common.events.outcomes import (
     Delivered,
     DeliveryOutcome,
+    GivenUp,
     PermanentFailure,
     Throttled,
     TransientFailure,
@@ -41,7 +42,7 @@ def consequences(
         case Delivered(provider_message_id):
             event = types.sent(dispatched, provider=provider, provider_message_id=provider_message_id, now_ms=at_ms)
             return Consequences([event])
-        case PermanentFailure(error):
+        case PermanentFailure(error) | GivenUp(error):
             return _end(dispatched, error, types.PERMANENT, at_ms)
         case TransientFailure(error):
             return _retry(dispatched, error, at_ms, _delay_ms(dispatched.attempt, retry_delays_ms))
@@ -55,6 +56,15 @@ def consequences(
 def unknown_action(dispatched: Event) -> str:
     """What the client wants when nobody knows whether a call took effect: RESEND, the default, or FAIL."""
     return FAIL if dispatched.content.on_unknown == FAIL else RESEND
+
+
+def next_attempt(dispatched: Event, now_ms: int) -> Consequences:
+    """Another attempt in place of one that was given up, whatever the most is: an operator wants it.
+
+    It keeps the dedup key, for a sender may have died in the given up one's call.
+    """
+    again = types.dispatched(dispatched, attempt=dispatched.attempt + 1, now_ms=now_ms, dedup_key=dispatched.dedup_key)
+    return Consequences([again])
 
 
 def _unknown(dispatched: Event, error: str, at_ms: int, delay_ms: int) -> Consequences:

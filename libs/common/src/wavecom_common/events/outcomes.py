@@ -40,7 +40,14 @@ class UnknownOutcome:
     error: str
 
 
-DeliveryOutcome = Delivered | TransientFailure | Throttled | PermanentFailure | UnknownOutcome
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """No sender could handle the attempt, and nobody called for it. Said by a sender, never by an adapter."""
+
+    error: str
+
+
+DeliveryOutcome = Delivered | TransientFailure | Throttled | PermanentFailure | UnknownOutcome | GivenUp
 
 
 def checked(told: object) -> DeliveryOutcome:

@@ -19,7 +19,7 @@ from wavecom_common.messaging.connection import broker_errors, keep_session, los
 from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
 from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
-from wavecom_common.messaging.settlement import FAILURES_HEADER, Settlement
+from wavecom_common.messaging.settlement import FAILURES_HEADER, REPLAYED_HEADER, SUSPECT_HEADER, Settlement
 from wavecom_common.messaging.topology import message_counts
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
@@ -30,7 +30,8 @@ _log = get_logger()
 class Consumer:
     """Reads queues and has every message handled, many at a time; a part of a process.
 
-    Guarantee: every event is handled at least once, in no order. At most `prefetch` messages of each queue are held.
+    Guarantee: every event is handled at least once, in no order. At most `prefetch` messages of each queue are held,
+    and those of a lost link only as long as they are at work: none waits for anything any more.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Consumer:
         self._queues = queues
         self._prefetch = prefetch
         self._draining = asyncio.Event()
+        # Of the session there is.
+        self._abandoned = asyncio.Event()
         self._handling = Handling(
             handler,
             Settlement(publisher, clock),
@@ -73,9 +76,15 @@ class Consumer:
             return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
         return None if self._consuming else "not consuming"
 
+    @property
+    def held(self) -> int:
+        """How many messages are in hand, over whichever link they came."""
+        return len(self._processing)
+
     async def drain(self) -> None:
         """Take no new messages, and return when those begun are dealt with or left to the broker."""
         self._draining.set()
+        self._abandoned.set()
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._processed()
@@ -95,9 +104,10 @@ class Consumer:
         channel = await connection.channel()
         await channel.set_qos(self._prefetch)
         acks = Acks(await _ack_writer(channel))
+        self._abandoned = abandoned = asyncio.Event()
         ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._draining.wait())]
         try:
-            tags = [await self._consume(channel, queue, acks) for queue in self._queues]
+            tags = [await self._consume(channel, queue, acks, abandoned) for queue in self._queues]
             self._consuming = True
             _log.info("consuming", queues=list(self._queues))
             while not (await asyncio.wait(ends, timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
@@ -109,6 +119,8 @@ class Consumer:
                 await self._stop(channel, tags, acks)
         finally:
             self._consuming = False
+            # The broker gives out again what came over this link: whatever still waits need not.
+            abandoned.set()
             for end in ends:
                 end.cancel()
 
@@ -123,20 +135,20 @@ class Consumer:
         if self._processing:
             await asyncio.wait(self._processing)
 
-    async def _consume(self, channel: AbstractChannel, name: str, acks: Acks) -> str:
+    async def _consume(self, channel: AbstractChannel, name: str, acks: Acks, abandoned: asyncio.Event) -> str:
         async def on_message(message: AbstractIncomingMessage) -> None:
             assert message.delivery_tag is not None
             acks.delivered(message.delivery_tag)
             if not self._draining.is_set():
-                task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag))
+                task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag, abandoned))
                 self._processing.add(task)
                 task.add_done_callback(self._processing.discard)
 
         queue = await channel.declare_queue(name, passive=True)
         return await queue.consume(on_message)
 
-    async def _process(self, raw: Raw, acks: Acks, tag: int) -> None:
-        if await self._handling.process(raw):
+    async def _process(self, raw: Raw, acks: Acks, tag: int, abandoned: asyncio.Event) -> None:
+        if await self._handling.process(raw, abandoned):
             acks.finish(tag)
 
     async def _observe(self, connection: AbstractConnection) -> None:
@@ -177,6 +189,8 @@ def _raw(queue: str, message: AbstractIncomingMessage) -> Raw:
         content_encoding=message.content_encoding,
         redeliveries=_count(message.headers.get("x-delivery-count")),
         failures=_count(message.headers.get(FAILURES_HEADER)),
+        suspect=SUSPECT_HEADER in message.headers,
+        replayed=REPLAYED_HEADER in message.headers,
     )
 
 

@@ -1,7 +1,9 @@
 """From a message's bytes to the moment it may be acknowledged."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,8 +19,11 @@ from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 
-# How often a message may come back before it is taken for one that kills its handler.
-MAX_REDELIVERIES: Final = 20
+# How often a message may come back before it is suspected to kill its handler. A lost link brings it back as well, and
+# so does the end of a process that another message killed: a suspect is only tried alone.
+MAX_REDELIVERIES: Final = 10
+# How often a suspect may come back before it is taken apart, and, when it is of one event, given up.
+MAX_TRIALS: Final = 5
 # How often an event may make its handler raise.
 MAX_FAILURES: Final = 3
 
@@ -36,6 +41,8 @@ class Raw:
     content_encoding: str | None
     redeliveries: int
     failures: int
+    suspect: bool = False
+    replayed: bool = False
 
 
 class Handling:
@@ -44,6 +51,10 @@ class Handling:
     What time heals (`Unavailable`, `Unroutable`) is waited for in place: the message stays unacknowledged, and
     the prefetch bounds how many do. Any other exception counts against the one event that causes it; the others of
     its message go their way.
+
+    A message that kills the process tells nobody; it only comes back, as do all that were in hand with it. So who came
+    back too often is sent back as a suspect, and of suspects one at a time is handled: now only the guilty comes back.
+    One that shows that it can be handled, if only up to a database that is away, is none any more.
     """
 
     def __init__(
@@ -60,30 +71,80 @@ class Handling:
         self._retry_delay_ms = retry_delay_ms
         self._draining = draining
         self._give_up = give_up
+        self._trial = asyncio.Lock()
 
-    async def process(self, raw: Raw) -> bool:
-        """True when the message is dealt with and may be acknowledged; False when it is left to the broker."""
+    async def process(self, raw: Raw, abandoned: asyncio.Event) -> bool:
+        """True when the message is dealt with and may be acknowledged; False when it is left to the broker.
+
+        `abandoned` is set when the process stops, or the link is lost over which the message came.
+        """
         try:
             events = codec.decode(raw.body, content_type=raw.content_type, content_encoding=raw.content_encoding)
         except Undecodable as error:
             reason = f"undecodable: {error}"
-            return await self._until_done(raw, lambda: self._dead_letter(raw, reason))
-        incoming = Incoming(raw.queue, raw.message_id, events, self._draining, raw.redeliveries, raw.failures)
+            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), abandoned)
+        incoming = _incoming(raw, events, self._draining, abandoned)
         open_spans = _open_spans(incoming)
         try:
-            return await self._until_done(raw, lambda: self._handle(incoming))
+            return await self._until_done(raw, lambda: self._handle(incoming), abandoned)
+        except Exception as error:  # noqa: BLE001 - nothing that goes wrong may keep a message unacknowledged for ever
+            reason = f"could not be settled: {type(error).__name__}"
+            _log.exception("settlement_failed", queue=raw.queue, message_id=raw.message_id)
+            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), abandoned)
         finally:
             for span in open_spans:
                 spans.end(span)
 
     async def _handle(self, incoming: Incoming) -> None:
-        outcomes = await self._outcomes(incoming)
-        await self._settlement.settle(incoming.queue, incoming.events, outcomes, incoming.failures)
+        if incoming.suspect:
+            await self._try_alone(incoming)
+        elif incoming.redeliveries > MAX_REDELIVERIES:
+            await self._send_back(incoming, suspect=True)
+        else:
+            await self._settlement.settle(incoming, await self._outcomes(incoming))
+
+    async def _try_alone(self, incoming: Incoming) -> None:
+        if self._trial.locked():
+            # Not held until its turn comes: it would come back with the one that is being tried.
+            await self._send_back(incoming, suspect=True)
+            return
+        async with self._trial:
+            await self._let_others_go(incoming)
+            if incoming.redeliveries <= MAX_TRIALS:
+                await self._try(incoming)
+            elif len(incoming.events) > 1:
+                for event in incoming.events:
+                    await self._send_back(replace(incoming, events=[event]), suspect=True)
+            else:
+                reason = f"given out {incoming.redeliveries} times, alone, and never finished"
+                await self._settlement.settle(incoming, [await self._given_up(incoming.events[0], reason)])
+
+    async def _let_others_go(self, incoming: Incoming) -> None:
+        """Wait until the suspects that came with this one are sent back, and for less than until they are here again.
+
+        By chance, so that a suspect that comes at a bad moment comes at a better one next time.
+
+        Raises:
+            Draining: the process stops, or the link was lost.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(random.uniform(0.2, 0.8) * self._retry_delay_ms / 1000):
+                await incoming.abandoned.wait()
+        if incoming.abandoned.is_set():
+            raise Draining("left before its trial")
+
+    async def _try(self, incoming: Incoming) -> None:
+        try:
+            outcomes = await self._outcomes(incoming)
+        except (Unavailable, Unroutable):
+            await self._send_back(incoming, suspect=False)
+        else:
+            await self._settlement.settle(incoming, outcomes)
+
+    async def _send_back(self, incoming: Incoming, *, suspect: bool) -> None:
+        await self._settlement.again(incoming, delay_ms=self._retry_delay_ms, suspect=suspect)
 
     async def _outcomes(self, incoming: Incoming) -> Sequence[Outcome]:
-        if incoming.redeliveries > MAX_REDELIVERIES:
-            reason = f"given out {incoming.redeliveries} times and never finished"
-            return [await self._given_up(event, reason) for event in incoming.events]
         try:
             return await self._handler(incoming)
         except (Unavailable, Unroutable, Draining):
@@ -119,15 +180,29 @@ class Handling:
             reason=reason,
         )
 
-    async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]]) -> bool:
+    async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]], abandoned: asyncio.Event) -> bool:
         def tell(error: Exception) -> None:
             _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
 
         try:
-            await until_available(step, stop=self._draining, tell=tell)
+            await until_available(step, stop=abandoned, tell=tell)
         except Draining:
             return False
         return True
+
+
+def _incoming(raw: Raw, events: Sequence[Event], draining: asyncio.Event, abandoned: asyncio.Event) -> Incoming:
+    return Incoming(
+        raw.queue,
+        raw.message_id,
+        events,
+        draining,
+        abandoned,
+        redeliveries=raw.redeliveries,
+        failures=raw.failures,
+        suspect=raw.suspect,
+        replayed=raw.replayed,
+    )
 
 
 def _open_spans(incoming: Incoming) -> list[Span]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -18,10 +18,17 @@ class Incoming:
     events: Sequence[Event]
     # Set when the process is stopping: start nothing new, raise `Draining`.
     draining: asyncio.Event
+    # Set when it is stopping, or the link is lost over which this came and the broker gives it out again: what is not
+    # begun need not be, raise `Draining`.
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
     # How often the broker gave this message out before.
     redeliveries: int = 0
     # How often handling its event raised before; only a message of one event has failures.
     failures: int = 0
+    # Whether it is to be tried with no other suspect beside it: it may be one that kills its handler.
+    suspect: bool = False
+    # Whether an operator took it from the dead letters.
+    replayed: bool = False
 
 
 # Returns one outcome per event, in order.

@@ -24,8 +24,9 @@ class DeadLetter:
     """It can't be handled; an operator will look at it. `reason` names why, without content or addresses."""
 
     reason: str
-    # Whether the end of its notification was told already; otherwise that follows.
-    ended: bool = False
+    # Whether its notification fails with it, which is then told. Not when its end was told already, and not when others
+    # deliver it whatever becomes of this event.
+    fails: bool = True
 
 
 Outcome = Ack | Retry | DeadLetter

@@ -10,12 +10,15 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.ids import new_message_id
+from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import CONFIRM_TIMEOUT_S, EventPublisher
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 
 FAILURES_HEADER: Final = "wavecom-failures"
+SUSPECT_HEADER: Final = "wavecom-suspect"
+REPLAYED_HEADER: Final = "wavecom-replayed"
 REASON_HEADER: Final = "wavecom-reason"
 QUEUE_HEADER: Final = "wavecom-queue"
 DEAD_AT_HEADER: Final = "wavecom-dead-at-ms"
@@ -30,17 +33,29 @@ class Settlement:
         self._publisher = publisher
         self._clock = clock
 
-    async def settle(self, queue: str, events: Sequence[Event], outcomes: Sequence[Outcome], failures: int) -> None:
+    async def settle(self, incoming: Incoming, outcomes: Sequence[Outcome]) -> None:
         """Carry out the outcome of each event; an Ack needs nothing.
 
         Raises:
             Unavailable: not confirmed; call again, a repeat does no harm.
         """
-        for event, outcome in zip(events, outcomes, strict=True):
+        for event, outcome in zip(incoming.events, outcomes, strict=True):
             if isinstance(outcome, Retry):
-                await self._retry(queue, event, outcome, failures)
+                await self._retry(incoming, event, outcome)
             elif isinstance(outcome, DeadLetter):
-                await self._dead_letter(queue, event, outcome)
+                await self._dead_letter(incoming.queue, event, outcome)
+
+    async def again(self, incoming: Incoming, *, delay_ms: int, suspect: bool) -> None:
+        """Send a message back to its queue, to be given out as if for the first time.
+
+        Raises:
+            Unavailable: not confirmed; call again.
+        """
+        headers = _headers(incoming, incoming.failures) | ({SUSPECT_HEADER: 1} if suspect else {})
+        message = self._publisher.message(incoming.events, headers)
+        key = routing.direct_key(incoming.queue)
+        await self._publisher.publish_message(routing.retry_name(delay_ms), key, message)
+        _log.warning("message_sent_back", queue=incoming.queue, events=len(incoming.events), suspect=suspect)
 
     async def dead_letter_body(
         self, queue: str, body: bytes, *, content_type: str | None, content_encoding: str | None, reason: str
@@ -62,9 +77,9 @@ class Settlement:
         metrics.DEAD_LETTERED.labels(queue).inc()
         _log.error("message_dead_lettered", queue=queue, reason=reason)
 
-    async def _retry(self, queue: str, event: Event, outcome: Retry, failures: int) -> None:
-        headers: dict[str, FieldValue] = {FAILURES_HEADER: failures + outcome.failed}
-        message = self._publisher.message([event], headers)
+    async def _retry(self, incoming: Incoming, event: Event, outcome: Retry) -> None:
+        queue = incoming.queue
+        message = self._publisher.message([event], _headers(incoming, incoming.failures + outcome.failed))
         await self._publisher.publish_message(routing.retry_name(outcome.delay_ms), routing.direct_key(queue), message)
         metrics.HANDLER_RETRIES.labels(queue).inc()
         _log.warning(
@@ -75,7 +90,7 @@ class Settlement:
         reason = outcome.reason
         message = self._publisher.message([event], self._dead_headers(queue, reason))
         await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
-        if event.type in types.WORK_TYPES and not outcome.ended:
+        if event.type in types.WORK_TYPES and outcome.fails:
             # Nothing else will end this notification: what was to be done for it can't be done.
             end = types.failed(event, error=reason, reason=types.DEAD_LETTER, now_ms=self._clock.now_ms())
             await self._publisher.publish([end], timeout_s=CONFIRM_TIMEOUT_S)
@@ -84,3 +99,9 @@ class Settlement:
 
     def _dead_headers(self, queue: str, reason: str) -> dict[str, FieldValue]:
         return {QUEUE_HEADER: queue, REASON_HEADER: reason, DEAD_AT_HEADER: self._clock.now_ms()}
+
+
+def _headers(incoming: Incoming, failures: int) -> dict[str, FieldValue]:
+    """What has to be known of a message when it comes again."""
+    headers: dict[str, FieldValue] = {FAILURES_HEADER: failures}
+    return headers | ({REPLAYED_HEADER: 1} if incoming.replayed else {})

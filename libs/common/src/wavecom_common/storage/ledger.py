@@ -37,6 +37,7 @@ _KINDS: Final[dict[str, type[DeliveryOutcome]]] = {
         outcomes.Throttled,
         outcomes.PermanentFailure,
         outcomes.UnknownOutcome,
+        outcomes.GivenUp,
     )
 }
 

@@ -1,0 +1,50 @@
+"""A consumer that the word "poison" kills: `python poisoned_consumer.py BROKER_URL HANDLED`.
+
+The consumer is the real one; its handler appends the ids of what it handled to the file HANDLED. It is impatient, so
+that a test need not let it die two dozen times.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wavecom_common.events import routing
+from wavecom_common.messaging import handling
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.outcome import ACK, Outcome
+from wavecom_common.messaging.publisher import EventPublisher
+
+
+async def consume(url: str, record: Path) -> None:
+    """Until it is killed or told to stop."""
+
+    async def handle(incoming: Incoming) -> Sequence[Outcome]:
+        if any(event.content.message == "poison" for event in incoming.events):
+            os.kill(os.getpid(), signal.SIGKILL)
+        with record.open("a") as handled:
+            handled.writelines(f"{event.event_id}\n" for event in incoming.events)
+        return [ACK] * len(incoming.events)
+
+    publisher = EventPublisher(url, name="poisoned", required_queues=[])
+    consumer = Consumer(
+        url,
+        name="poisoned",
+        queues=[routing.DISPATCHER_QUEUE],
+        prefetch=10,
+        handler=handle,
+        publisher=publisher,
+        retry_delay_ms=1000,
+    )
+    await publisher.start()
+    await consumer.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    handling.MAX_REDELIVERIES = 1  # type: ignore[misc]
+    handling.MAX_TRIALS = 2  # type: ignore[misc]
+    asyncio.run(consume(sys.argv[1], Path(sys.argv[2])))

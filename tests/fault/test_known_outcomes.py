@@ -1,0 +1,208 @@
+"""A call whose outcome is known is not made again, whatever goes wrong; and giving up is not the last word."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from wavecom_common.delivery.loop import DeliveryLoop
+from wavecom_common.delivery.port import Attempt
+from wavecom_common.events import codec, routing, types
+from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.consumer import Consumer
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.messaging.settlement import REPLAYED_HEADER
+from wavecom_common.storage import ledger
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import Collection, Document
+from wavecom_common.storage.ledger import Ledger
+from wavecom_common.storage.names import DELIVERIES
+from wavecom_common.storage.payloads import Payloads
+from wavecom_common.testing.builders import a_dispatch, a_request
+from wavecom_common.testing.tcp_proxy import TcpProxy
+from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
+
+from tests.fault.stage import DELAYS_MS, Stage, publish, taken
+
+QUEUE = routing.sender_queue("sms", "medium")
+
+
+class Provider:
+    """Takes everything, and remembers the key of every call."""
+
+    name = "test"
+
+    def __init__(self, answers: int = 1_000) -> None:
+        """It gives so many answers, until more are released."""
+        self.keys: list[str] = []
+        self.answers = asyncio.Semaphore(answers)
+
+    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
+        self.keys.append(attempt.dedup_key)
+        await self.answers.acquire()
+        return Delivered("taken")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@asynccontextmanager
+async def sending(stage: Stage, provider: Provider, publishes_to: str = "") -> AsyncIterator[DeliveryLoop]:
+    """A sender in this process, as it is wired."""
+    database = database_of(stage)
+    publisher = EventPublisher(publishes_to or stage.broker_url, name="test", required_queues=[])
+    loop = DeliveryLoop(
+        provider,
+        Ledger(database, owner="test"),
+        Payloads(database),
+        publisher,
+        max_in_flight=10,
+        provider_timeout_s=5,
+        retry_delays_ms=DELAYS_MS[:3],
+        look_again_ms=DELAYS_MS[0],
+    )
+    consumer = Consumer(
+        stage.broker_url,
+        name="test",
+        queues=[QUEUE],
+        prefetch=10,
+        handler=loop.handle,
+        publisher=publisher,
+        retry_delay_ms=DELAYS_MS[0],
+        give_up=loop.give_up,
+    )
+    await publisher.start()
+    await consumer.start()
+    try:
+        yield loop
+    finally:
+        await consumer.drain()
+        await consumer.close()
+        await publisher.close()
+        await database.close()
+
+
+async def test_a_call_whose_outcome_could_not_be_stored_is_not_made_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_new, failures = ledger.insert_new, 3
+
+    async def failing(collection: Collection, documents: Sequence[Document]) -> set[int]:
+        nonlocal failures
+        if failures and all(str(document["_id"]).endswith(":settled") for document in documents):
+            failures -= 1
+            raise ZeroDivisionError
+        return await insert_new(collection, documents)
+
+    monkeypatch.setattr(ledger, "insert_new", failing)
+    provider, events = Provider(), [a_dispatch(request=a_request(channel="sms")) for _ in range(2)]
+    async with sending(stage, provider):
+        await publish(stage, *events)
+        told: list[Event] = []
+
+        async def ended() -> bool:
+            told.extend(await taken(stage))
+            return len({event.notification_id for event in told if event.type == types.SENT}) == len(events)
+
+        await eventually(ended, what="both ends")
+
+    assert failures == 0
+    assert sorted(provider.keys) == sorted(event.dedup_key for event in events)
+    assert types.OUTCOME_UNKNOWN not in {event.type for event in told}
+
+
+async def test_outcomes_are_stored_while_the_broker_is_away(stage: Stage) -> None:
+    provider, events = Provider(answers=0), [a_dispatch(request=a_request(channel="sms")) for _ in range(10)]
+    database = database_of(stage)
+    deliveries = database.collection(DELIVERIES)
+    broker = urlsplit(stage.broker_url)
+    assert broker.hostname is not None
+    assert broker.port is not None
+    async with TcpProxy(broker.hostname, broker.port) as proxy:
+        login = f"{broker.username}:{broker.password}"
+        url = urlunsplit(broker._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
+        async with sending(stage, provider, publishes_to=url):
+            await publish(stage, *events)
+            await eventually(lambda: len(provider.keys) == len(events), what="every call")
+            proxy.blackhole(True)
+            # One by one, so that none is stored in the company of another.
+            for answered in range(1, len(events) + 1):
+                provider.answers.release()
+
+                async def stored() -> bool:
+                    return await deliveries.count_documents({"_id": {"$regex": ":settled$"}}) == answered  # noqa: B023
+
+                await eventually(stored, timeout_s=5, what=f"outcome {answered}")
+            proxy.blackhole(False)
+            ended: set[str] = set()
+
+            async def told() -> bool:
+                ended.update(event.notification_id for event in await taken(stage) if event.type == types.SENT)
+                return len(ended) == len(events)
+
+            await eventually(told, timeout_s=30, what="every end")
+    assert len(provider.keys) == len(events)
+    await database.close()
+
+
+async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, event = Provider(), a_dispatch(request=a_request(channel="sms", max_attempts=1))
+    async with sending(stage, provider) as loop:
+        with monkeypatch.context() as bug:
+            bug.setattr(loop, "_claim", None)
+            await publish(stage, event)
+            dead = await eventually(lambda: dead_letters(stage), what="the dead letter")
+        assert dead == [event]
+        assert types.FAILED in [told.type for told in await taken(stage)]
+
+        await replay(stage, event)
+        told: list[Event] = []
+
+        async def sent() -> bool:
+            told.extend(await taken(stage))
+            return types.SENT in [event.type for event in told]
+
+        await eventually(sent, what="the send")
+        assert [(one.type, one.attempt) for one in told if one.type in (types.DISPATCHED, types.SENT)] == [
+            (types.DISPATCHED, 2),
+            (types.SENT, 2),
+        ]
+
+        await replay(stage, event)
+        again: list[Event] = []
+
+        async def told_again() -> bool:
+            again.extend(await taken(stage))
+            return types.SENT in [event.type for event in again]
+
+        await eventually(told_again, what="the second answer")
+    assert provider.keys == [event.dedup_key]
+
+
+def database_of(stage: Stage) -> Database:
+    return Database(stage.environment["WAVECOM_MONGODB_URL"], stage.environment["WAVECOM_MONGODB_DATABASE"])
+
+
+async def dead_letters(stage: Stage) -> list[Event]:
+    found: list[Event] = []
+    async with connected(stage.broker_url, "test") as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(routing.dead_queue(QUEUE), ensure=False)
+        while (message := await queue.get(no_ack=True, fail=False)) is not None:
+            found += codec.decode(
+                message.body, content_type=message.content_type, content_encoding=message.content_encoding
+            )
+    return found
+
+
+async def replay(stage: Stage, event: Event) -> None:
+    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
+    await publisher.start()
+    message = publisher.message([event], {REPLAYED_HEADER: 1})
+    await publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(QUEUE), message)
+    await publisher.close()

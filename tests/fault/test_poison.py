@@ -1,0 +1,62 @@
+"""A message that kills whoever handles it takes nothing with it that is innocent."""
+
+import asyncio
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from wavecom_common.events import codec, routing, types
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
+
+from tests.fault.stage import Stage, process, taken
+
+SCRIPT = Path(__file__).with_name("poisoned_consumer.py")
+
+
+@pytest.mark.timeout(120)
+async def test_one_event_of_ten_kills_every_consumer_and_it_alone_is_given_up(stage: Stage) -> None:
+    poison = a_request(message="poison")
+    neighbours = [a_request() for _ in range(9)]
+    others = [a_request() for _ in range(20)]
+    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
+    await publisher.start()
+    key = routing.direct_key(routing.DISPATCHER_QUEUE)
+    for events in ([*neighbours[:5], poison, *neighbours[5:]], others[:10], others[10:]):
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, key, publisher.message(events))
+    await publisher.close()
+
+    deaths, dead = 0, list[Event]()
+    record, innocent = stage.folder / "handled", {event.event_id for event in [*neighbours, *others]}
+    record.touch()
+
+    async def over(consumer: asyncio.subprocess.Process) -> bool:
+        dead.extend(await dead_letters(stage))
+        return consumer.returncode is not None or (bool(dead) and set(record.read_text().split()) >= innocent)
+
+    alive = False
+    while not alive:
+        async with process(stage, SCRIPT, stage.broker_url, record) as consumer:
+            await eventually(partial(over, consumer), timeout_s=30, what="its death, or the end of all")
+            alive = consumer.returncode is None
+            deaths += consumer.returncode == -signal.SIGKILL
+
+    assert dead == [poison]
+    assert set(record.read_text().split()) == innocent
+    assert [(end.type, end.notification_id) for end in await taken(stage)] == [(types.FAILED, poison.notification_id)]
+    # Twice with the others, three times with its neighbours, three times alone.
+    assert deaths == 8
+
+
+async def dead_letters(stage: Stage) -> list[Event]:
+    async with connected(stage.broker_url, "test") as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(routing.dead_queue(routing.DISPATCHER_QUEUE), ensure=False)
+        message = await queue.get(no_ack=True, fail=False)
+    if message is None:
+        return []
+    return codec.decode(message.body, content_type=message.content_type, content_encoding=message.content_encoding)
