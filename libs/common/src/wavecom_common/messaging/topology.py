@@ -22,6 +22,9 @@ MAX_LENGTH: Final = 1_000_000
 # The consumer gives up a message long before (consumer.MAX_REDELIVERIES); this one catches what never reaches it. On
 # brokers before 4.3 a restart of a consumer counts as well, so it has to be generous.
 DELIVERY_LIMIT: Final = 100
+# Nothing is behind a dead-letter queue: beyond this the broker throws a message away. Each look at one counts before
+# 4.3, and from 4.0 on 20 are allowed unless another number is given (-1, for none, is not known before 4.0).
+DEAD_DELIVERY_LIMIT: Final = 1_000_000
 # So long after it was declared a new queue is bound. The broker notes a new quorum queue in a file that it writes half
 # a second later (`auto_save` in ra_directory of its Raft library); killed before, it comes back with the queue empty,
 # whatever that had confirmed. Seen with 3.10: 1,500 of 1,500 messages gone.
@@ -128,6 +131,7 @@ def _dead_queue(queue: str) -> Queue:
         "x-queue-type": "quorum",
         "x-max-length": MAX_LENGTH,
         "x-overflow": "reject-publish",
+        "x-delivery-limit": DEAD_DELIVERY_LIMIT,
     }
     return Queue(routing.dead_queue(queue), arguments, ((routing.DEAD_EXCHANGE, queue),))
 
