@@ -1,12 +1,16 @@
 """`wavecom dead` against a real broker."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from aio_pika import Message
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
-from wavecom_common.events import routing
-from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.events import codec, routing
+from wavecom_common.kernel.clock import SYSTEM_CLOCK, SystemClock
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.incoming import Incoming
@@ -14,25 +18,40 @@ from wavecom_common.messaging.outcome import DeadLetter
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.testing.builders import a_dispatch, a_request
+from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
 QUEUE = routing.sender_queue("sms", "high")
 
 
 @pytest.fixture
-async def dead(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
-    """Three dead letters: two for one reason, one for another."""
+def broker(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the command looks."""
     monkeypatch.setenv("WAVECOM_RABBITMQ_URL", broker_url)
-    await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
-    publisher = EventPublisher(broker_url, name="test", required_queues=[])
-    await publisher.start()
+    return broker_url
+
+
+@pytest.fixture
+async def dead(broker: str) -> list[Event]:
+    """Three dead letters: two for one reason, one for another."""
+    await topology.apply(broker, topology.plan([1000]), settle_s=0)
     events = [a_dispatch(request=a_request(channel="sms", priority="high", message="a secret")) for _ in range(3)]
-    settlement = Settlement(publisher, SYSTEM_CLOCK)
     reasons = ["handler failed: ValueError", "handler failed: ValueError", "given out 21 times"]
-    incoming = Incoming(QUEUE, "m", events, asyncio.Event())
-    await settlement.settle(incoming, [DeadLetter(reason) for reason in reasons])
-    await publisher.close()
+    async with publishing(broker) as publisher:
+        settlement = Settlement(publisher, SYSTEM_CLOCK)
+        incoming = Incoming(QUEUE, "m", events, asyncio.Event())
+        await settlement.settle(incoming, [DeadLetter(reason) for reason in reasons])
     return events
+
+
+@asynccontextmanager
+async def publishing(url: str) -> AsyncIterator[EventPublisher]:
+    publisher = EventPublisher(url, name="test", required_queues=[])
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
 
 
 def wavecom(*arguments: str) -> str:
@@ -77,6 +96,60 @@ async def test_replay_sends_only_what_matches_back_to_its_own_queue(dead: list[E
     assert await depth(broker_url, QUEUE) == 2
     assert await depth(broker_url, routing.dead_queue(QUEUE)) == 1
     assert await depth(broker_url, routing.PROJECTOR_QUEUE) == told
+
+
+async def test_replay_keeps_to_its_rate(dead: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses_s: list[float] = []
+
+    class Clock(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            pauses_s.append(seconds)
+
+    monkeypatch.setattr(dead_letters, "SYSTEM_CLOCK", Clock())
+    assert "3 replayed" in await in_thread("replay", QUEUE, "--rate", "4")
+    assert pauses_s == [0, 0.25, 0.25]
+
+
+async def test_drop_of_a_notification_leaves_what_holds_those_of_others(dead: list[Event], broker_url: str) -> None:
+    # As the broker gives up a message: with everybody who is in it.
+    async with connected(broker_url, "test") as connection:
+        exchange = await (await connection.channel()).get_exchange(routing.DEAD_EXCHANGE, ensure=False)
+        batch = codec.encode(dead[:2], compress_above_bytes=16_384)
+        await exchange.publish(Message(batch.body, content_type=codec.CONTENT_TYPE), QUEUE)
+    chosen = ["drop", QUEUE, "--notification", dead[0].notification_id]
+    assert "1 would be dropped" in await in_thread(*chosen, "--dry-run")
+    assert "1 dropped" in await in_thread(*chosen, "--yes")
+    left = await in_thread("show", QUEUE)
+    assert f"{dead[0].event_id}, {dead[1].event_id}" in left
+    assert (await dead_letters.counts(broker_url))[QUEUE] == 3
+
+
+async def test_what_the_broker_gave_up_is_listed_and_shown_with_its_reason(broker: str) -> None:
+    planned = topology.plan([1000])
+    queues = [
+        replace(one, arguments={**one.arguments, "x-delivery-limit": 1}) if one.name == QUEUE else one
+        for one in planned.queues
+    ]
+    await topology.apply(broker, replace(planned, queues=queues), settle_s=0)
+    event = a_dispatch(request=a_request(channel="sms", priority="high"))
+    async with publishing(broker) as publisher:
+        await publisher.publish([event], timeout_s=10)
+    async with connected(broker, "test") as connection:
+        source = await (await connection.channel()).get_queue(QUEUE, ensure=False)
+        for _ in range(2):
+            await (await eventually(lambda: source.get(fail=False))).nack()
+
+    async def listed() -> bool:
+        [line] = [line for line in (await in_thread("list")).splitlines() if QUEUE in line]
+        return "1" in line
+
+    await eventually(listed)
+    [line, total] = (await in_thread("show", QUEUE)).splitlines()
+    told = f"the broker gave it up: delivery_limit, 1 x in {QUEUE}"
+    assert line.endswith(f"  {event.event_id}  {told}")
+    assert line.startswith("20")
+    assert total == f"1 x {told}"
+    assert "1 would be replayed" in await in_thread("replay", QUEUE, "--reason", "delivery_limit", "--dry-run")
 
 
 async def test_drop_throws_one_notification_away(dead: list[Event], broker_url: str) -> None:

@@ -59,12 +59,20 @@ def replay(
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second at most.")] = 50.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Send them back to the queue they came from, as if they had never failed."""
+    """Send them back to the queue they came from, once the cause is gone.
+
+    A sender's that was given up gets a next attempt, beyond maxAttempts if need be, with the same dedup key; its status
+    goes from failed to sent when it succeeds. Replayed twice it is sent once.
+
+    Only those that are there when it begins: one that is refused again stays, until the next replay.
+    """
     _check(queue)
 
     async def run() -> int:
         async with dead_letters.replaying(_url(), per_second=rate) as send:
-            return await _take(queue, reason, notification, limit, None if dry_run else send)
+            return await _take(
+                queue, lambda dead: _matches(dead, reason, notification), limit, None if dry_run else send
+            )
 
     _console.print(f"{asyncio.run(run())} {'would be ' if dry_run else ''}replayed")
 
@@ -78,7 +86,10 @@ def drop(
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Throw them away for good."""
+    """Throw them away for good.
+
+    A message may hold events of several notifications; it goes with --notification only if all are of that one.
+    """
     _check(queue)
 
     async def away(_: Dead) -> bool:
@@ -86,19 +97,21 @@ def drop(
 
     if not dry_run and not yes:
         typer.confirm(f"Drop dead letters of {queue} for good?", abort=True)
-    count = asyncio.run(_take(queue, reason, notification, limit, None if dry_run else away))
+    count = asyncio.run(
+        _take(queue, lambda dead: _matches_whole(dead, reason, notification), limit, None if dry_run else away)
+    )
     _console.print(f"{count} {'would be ' if dry_run else ''}dropped")
 
 
 async def _take(
-    queue: str, reason: str, notification: str, limit: int, act: Callable[[Dead], Awaitable[bool]] | None
+    queue: str, matches: Callable[[Dead], bool], limit: int, act: Callable[[Dead], Awaitable[bool]] | None
 ) -> int:
     """Act on those that match; without an act they are only counted."""
     matching = 0
 
     async def take(dead: Dead) -> bool:
         nonlocal matching
-        if not _matches(dead, reason, notification):
+        if not matches(dead):
             return False
         matching += 1
         return act is not None and await act(dead)
@@ -111,6 +124,12 @@ def _matches(dead: Dead, reason: str, notification: str) -> bool:
     if reason not in dead.reason:
         return False
     return not notification or any(event.notification_id == notification for event in dead.events)
+
+
+def _matches_whole(dead: Dead, reason: str, notification: str) -> bool:
+    """As `_matches`, and nobody else's event is in it: the broker gives up messages, with all that they hold."""
+    alone = all(event.notification_id == notification for event in dead.events)
+    return _matches(dead, reason, notification) and (alone or not notification)
 
 
 def _line(dead: Dead) -> str:

@@ -18,6 +18,7 @@ from wavecom_common.telemetry.logs import get_logger
 
 FAILURES_HEADER: Final = "wavecom-failures"
 SUSPECT_HEADER: Final = "wavecom-suspect"
+# Of a message that an operator sent back: a sender orders a next attempt in place of one that was given up.
 REPLAYED_HEADER: Final = "wavecom-replayed"
 REASON_HEADER: Final = "wavecom-reason"
 QUEUE_HEADER: Final = "wavecom-queue"
