@@ -123,10 +123,7 @@ async def test_thirty_looks_take_nothing_away(broker: str) -> None:
     events = await given_up(broker, 3)
     for _ in range(30):
         assert await dead_letters.walk(broker, QUEUE, leave, limit=10) == 0
-    left = await take_all(broker, DEAD_QUEUE)
-    assert sorted(ids(left)) == sorted(event.event_id for event in events)
-    # It is the broker's count of them that is endured, not its absence.
-    assert all(message.headers["x-delivery-count"] == 30 for message in left)
+    assert sorted(ids(await take_all(broker, DEAD_QUEUE))) == sorted(event.event_id for event in events)
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
