@@ -51,7 +51,8 @@ async def given_up(url: str, count: int) -> list[Event]:
     """So many dead letters of a sender, given up by it."""
     events = [a_dispatch(request=a_request(channel="sms", priority="high")) for _ in range(count)]
     async with publishing(url) as publisher:
-        await Settlement(publisher, SYSTEM_CLOCK).settle(QUEUE, events, [DeadLetter("unfit")] * count, 0)
+        incoming = Incoming(QUEUE, "m", events, asyncio.Event())
+        await Settlement(publisher, SYSTEM_CLOCK).settle(incoming, [DeadLetter("unfit")] * count)
     return events
 
 
