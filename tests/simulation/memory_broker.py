@@ -152,8 +152,10 @@ class MemoryPublisher:
 
     async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
         for event in events:
-            key = routing.routing_key(event)
-            await self.publish_message(routing.EVENTS_EXCHANGE, key, self.message([event]))
+            key: str | None = routing.routing_key(event)
+            while key is not None:
+                await self.publish_message(routing.EVENTS_EXCHANGE, key, self.message([event]))
+                key = routing.and_then(key)
 
     async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float) -> None:
         for event in events:

@@ -20,6 +20,8 @@ from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
 DELAYS_MS = [100, 1000]
+# What only the dispatcher gets.
+REQUESTS = routing.direct_key(routing.DISPATCHER_QUEUE)
 
 
 @pytest.fixture
@@ -136,6 +138,30 @@ async def test_an_event_nobody_is_bound_to_raises(broker: str) -> None:
             await publisher.publish_message("wavecom.dead", "no such queue", publisher.message([lost]))
 
 
+@pytest.mark.parametrize(
+    ("queue", "key"),
+    [(routing.PROJECTOR_QUEUE, "notification.#"), (routing.DISPATCHER_QUEUE, REQUESTS)],
+)
+async def test_a_request_that_does_not_reach_one_of_its_queues_is_not_confirmed(
+    broker: str, queue: str, key: str
+) -> None:
+    async with publishing(broker) as publisher, connected(broker, "test") as connection:
+        channel = await connection.channel()
+        found = await channel.get_queue(queue, ensure=False)
+        await found.unbind(routing.EVENTS_EXCHANGE, key)
+
+        with pytest.raises(Unroutable):
+            await publisher.publish([a_request()], timeout_s=10)
+        assert "is bound for" in (publisher.ready() or "")
+        # Nothing is to be delivered that the event store has not heard of.
+        assert await depth(broker, routing.DISPATCHER_QUEUE) == 0
+
+        await found.bind(routing.EVENTS_EXCHANGE, key)
+        await publisher.publish([a_request()], timeout_s=10)
+        assert publisher.ready() is None
+        assert await depth(broker, routing.DISPATCHER_QUEUE) == 1
+
+
 async def test_a_queue_that_is_full_is_overloaded_until_there_is_room(broker: str) -> None:
     full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
     async with connected(broker, "test full") as connection, publishing(broker) as publisher:
@@ -217,19 +243,19 @@ async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(bro
 
     recorder = Recorder(answer)
     async with publishing(broker) as publisher:
-        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events))
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, REQUESTS, publisher.message(events))
         async with consuming(broker, recorder, publisher):
             await eventually(lambda: len(recorder.seen) == 2)
     assert [event.event_id for event in recorder.seen[1].events] == [events[1].event_id]
     assert recorder.seen[1].failures == 1
-    assert await depth(broker, routing.PROJECTOR_QUEUE) == 1
+    assert await depth(broker, routing.PROJECTOR_QUEUE) == 0
 
 
 async def test_a_body_that_is_no_batch_ends_in_the_dead_letter_queue_with_the_reason(broker: str) -> None:
     recorder = Recorder()
     async with publishing(broker) as publisher, consuming(broker, recorder, publisher):
         broken = aio_pika.Message(b"\xff\xffnot protobuf", content_type=codec.CONTENT_TYPE, message_id="broken")
-        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", broken)
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, REQUESTS, broken)
         await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
     dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert dead.body == b"\xff\xffnot protobuf"
@@ -273,7 +299,7 @@ async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbo
         return [ACK] * len(incoming.events)
 
     async with publishing(broker) as publisher:
-        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.requested", publisher.message(events))
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, REQUESTS, publisher.message(events))
         async with consuming(broker, handler, publisher):
             await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
     assert handled == {events[0].event_id, events[2].event_id}

@@ -7,12 +7,14 @@ from typing import Final
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.telemetry import metrics, spans
+from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector import projection
@@ -20,17 +22,24 @@ from status_projector import projection
 # One batch is written while the next one is prepared.
 _BATCHES_IN_FLIGHT: Final = 2
 
+_log = get_logger()
+
 
 async def give_up(_: Event, reason: str) -> Outcome:
     """An event that can't be stored leaves a hole in its timeline, and its notification is delivered all the same."""
     return DeadLetter(reason, fails=False)
 
 
+def _tell(error: Exception) -> None:
+    _log.warning("model_not_written", error=str(error))
+
+
 class Projector:
     """Handles messages by storing their events and folding them into the read model; then they may be acknowledged.
 
     Events of concurrent messages are written together. Needs no order: copies of this process run in parallel.
-    Raises `Unavailable` while the database cannot be reached; repeating a message does no harm.
+    Raises `Unavailable` while the event store cannot be reached; repeating a message does no harm. What is stored is
+    folded, however long that takes, unless the process stops.
     """
 
     def __init__(
@@ -45,12 +54,15 @@ class Projector:
         self._store = store
         self._read_model = read_model
         self._clock = clock
+        # The process's, as every message brings it.
+        self._draining = asyncio.Event()
         self._batcher: Batcher[Event, Outcome] = Batcher(
             self._project, max_items=max_events, linger_s=linger_s, max_in_flight=_BATCHES_IN_FLIGHT
         )
 
     async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
         """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
+        self._draining = incoming.draining
         return await self._batcher.submit_all(incoming.events)
 
     async def _project(self, events: list[Event]) -> Sequence[Outcome]:
@@ -71,7 +83,9 @@ class Projector:
             appended = await self._store.append(events)
             # Where an event was stored before, the stored one counts: the read model is the fold of the store.
             # Only after the store, for a rebuild rests on that order: see `storage.pointer`.
-            await self._read_model.merge(told if not appended.duplicates else projection.fold(appended.events))
+            folded = told if not appended.duplicates else projection.fold(appended.events)
+            # Not left to the message coming again: a broker that loses it would leave the model behind the store.
+            await until_available(lambda: self._read_model.merge(folded), stop=self._draining, tell=_tell)
         self._measure(events)
 
     def _measure(self, events: Sequence[Event]) -> None:

@@ -23,6 +23,9 @@ _STEMS: Final = {
 }
 
 
+_REQUESTED_KEY: Final = f"notification.{_STEMS[types.REQUESTED]}"
+
+
 def routing_key(event: Event) -> str:
     """`notification.<what>.<channel>`, with the priority behind it where queues are kept apart by priority.
 
@@ -38,6 +41,16 @@ def routing_key(event: Event) -> str:
     if event.type == types.DISPATCHED:
         return f"{key}.{event.channel}.{event.priority}"
     return f"{key}.{event.channel}"
+
+
+def and_then(key: str) -> str | None:
+    """The key under which an event is published once more, when its first message is confirmed; None: that was all.
+
+    The broker confirms a message that reached one of two queues, and a request must reach both the event store's and
+    the dispatcher's. With one queue a message, a queue or a binding that is gone is told by the broker. The event
+    store first: nothing is delivered that it has not heard of.
+    """
+    return direct_key(DISPATCHER_QUEUE) if key == _REQUESTED_KEY else None
 
 
 def sender_queue(channel: str, priority: str) -> str:

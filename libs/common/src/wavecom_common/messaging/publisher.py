@@ -5,6 +5,7 @@ Source: https://www.rabbitmq.com/docs/confirms
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Final
 
 from aio_pika import DeliveryMode, Message
@@ -37,8 +38,7 @@ class EventPublisher:
     """Publishes events in adaptive batches, one routing key a message, and waits for the broker's confirm.
 
     A part of a process: it connects in the background and again whenever the link is lost. `required_queues` must
-    exist for it to be ready: the broker confirms a message that reached only some of the queues that need it, so their
-    existence is looked at, at the start of each session and every 10 s.
+    exist for it to be ready: their existence is looked at, at the start of each session and every 10 s.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class EventPublisher:
         self._channel: AbstractChannel | None = None
         self._usable = asyncio.Event()
         self._missing: list[str] = []
+        # The keys whose last message the broker returned.
+        self._unbound: set[str] = set()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         # Handed to the broker since the start, confirmed or not.
@@ -75,6 +77,8 @@ class EventPublisher:
         """None, or why nothing can be published now."""
         if self._missing:
             return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
+        if self._unbound:
+            return f"no queue is bound for {min(self._unbound)}: run `wavecom topology apply`"
         return None if self._usable.is_set() else "not connected to the broker"
 
     async def drain(self) -> None:
@@ -192,7 +196,12 @@ class EventPublisher:
         metrics.BATCH_SIZE.labels("publish").observe(len(events))
         self.messages_published += 1
         self.events_published += len(events)
-        await self.publish_message(exchange, key, self.message(events))
+        message = self.message(events)
+        await self.publish_message(exchange, key, message)
+        if (once_more := routing.and_then(key)) is not None:
+            again = copy(message)
+            again.message_id = new_message_id()
+            await self.publish_message(exchange, once_more, again)
 
     async def _send(self, exchange: str, key: str, message: Message) -> None:
         channel = self._channel
@@ -202,9 +211,11 @@ class EventPublisher:
         try:
             await target.publish(message, key, mandatory=True)
         except PublishError as error:
+            self._unbound.add(key)
             raise Unroutable(f"no queue is bound to {exchange} for {key}") from error
         except DeliveryError as error:
             raise Overloaded(f"the broker refused a message for {key}: a queue is full") from error
+        self._unbound.discard(key)
 
     async def _session(self, connection: AbstractConnection) -> None:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -234,3 +245,5 @@ class EventPublisher:
         if missing and missing != self._missing:
             _log.error("queues_missing", queues=missing)
         self._missing = missing
+        # Nobody can ask for a binding, and who is not ready is not given what would show that it is there again.
+        self._unbound.clear()

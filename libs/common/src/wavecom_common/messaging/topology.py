@@ -59,7 +59,8 @@ def plan(retry_delays_ms: Sequence[int]) -> Topology:
         for priority in PRIORITIES:
             queue = routing.sender_queue(channel, priority)
             work.append(_work_queue(queue, f"notification.dispatched.{channel}.{priority}"))
-    work.append(_work_queue(routing.DISPATCHER_QUEUE, "notification.requested.#"))
+    # A request is published for it once more: see `routing.and_then`.
+    work.append(_work_queue(routing.DISPATCHER_QUEUE))
     dead = [_dead_queue(queue.name) for queue in work]
     retry = [_retry_queue(delay_ms) for delay_ms in retry_delays_ms]
     exchanges = {routing.EVENTS_EXCHANGE: ExchangeType.TOPIC, routing.DEAD_EXCHANGE: ExchangeType.DIRECT}
@@ -108,15 +109,15 @@ async def message_counts(connection: AbstractConnection, queues: Sequence[str]) 
     return counts
 
 
-def _work_queue(name: str, routing_key: str) -> Queue:
+def _work_queue(name: str, *routing_keys: str) -> Queue:
     arguments = {
         **_QUORUM,
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": routing.DEAD_EXCHANGE,
         "x-dead-letter-routing-key": name,
     }
-    bindings = ((routing.EVENTS_EXCHANGE, routing_key), (routing.EVENTS_EXCHANGE, routing.direct_key(name)))
-    return Queue(name, arguments, bindings)
+    keys = [*routing_keys, routing.direct_key(name)]
+    return Queue(name, arguments, tuple((routing.EVENTS_EXCHANGE, key) for key in keys))
 
 
 def _retry_queue(delay_ms: int) -> Queue:
