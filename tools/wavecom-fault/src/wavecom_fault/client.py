@@ -37,10 +37,16 @@ class SteadyLoad:
         """Begin."""
         self._tasks = [asyncio.create_task(self._client(number)) for number in range(self._clients)]
 
-    async def stop(self) -> None:
-        """Finish the requests begun, each until it is accepted."""
+    async def stop(self, within_s: float) -> int:
+        """Finish the requests begun, each until it is accepted; how many were not, in that time."""
         self._stop.set()
-        await asyncio.gather(*self._tasks)
+        done, pending = await asyncio.wait(self._tasks, timeout=within_s)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()
+        return len(pending)
 
     async def _client(self, number: int) -> None:
         while not self._stop.is_set():

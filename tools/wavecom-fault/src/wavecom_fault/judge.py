@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pymongo import MongoClient
 from status_projector.checker import Checker
+from wavecom_common.delivery.policy import DEFAULT_MAX_ATTEMPTS
 from wavecom_common.events import types
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
@@ -16,14 +17,21 @@ from wavecom_common.storage.driver import ObjectId
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.read_model import ReadModel
 
+# A notification's id and a number, from 1.
+Attempt: TypeAlias = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The sums. Lost, left over and unexplained have to be zero; so has what differs."""
+    """The sums. All have to be zero but for the first two and the repeats that are told as such."""
 
     accepted: int
     terminal: int
     lost: int
+    # Posts that were not accepted in the end, however often they were repeated.
+    unanswered: int
+    # Notifications in the event store that no client was told of, though each repeats its post until it is accepted.
+    unexpected: int
     # Messages that nobody deals with, dead letters among them.
     left_over: int
     # More than one end in the event store.
@@ -31,13 +39,27 @@ class Verdict:
     # Calls beyond the first of an attempt: with the unknown outcome told in its timeline, and without.
     repeated_calls_outcome_unknown: int
     repeated_calls_unexplained: int
+    # Attempts told as sent that the provider knows nothing of.
+    sent_without_call: int
+    # Attempts, told or called, of a higher number than the client allowed.
+    too_many_attempts: int
     model_differs: int
 
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        return not (
-            self.lost or self.left_over or self.ended_twice or self.repeated_calls_unexplained or self.model_differs
+        return not any(
+            (
+                self.lost,
+                self.unanswered,
+                self.unexpected,
+                self.left_over,
+                self.ended_twice,
+                self.repeated_calls_unexplained,
+                self.sent_without_call,
+                self.too_many_attempts,
+                self.model_differs,
+            )
         )
 
 
@@ -59,18 +81,23 @@ class Judge:
         query = {"_id": {"$in": [ObjectId(one) for one in ids]}, "head.final": {"$gt": 0}}
         return len(ids) - self._database[names.NOTIFICATIONS].count_documents(query)
 
-    async def verdict(self, ids: Sequence[str], calls_file: Path, *, left_over: int) -> Verdict:
-        """Everything, at the end; `left_over` is what the broker still holds."""
+    async def verdict(self, ids: Sequence[str], calls_file: Path, *, left_over: int, unanswered: int) -> Verdict:
+        """Everything, at the end; `left_over` is what the broker still holds, `unanswered` what the API refused."""
         lost = self.open(ids)
-        repeated, unexplained = self._repeated(calls_file)
+        calls = _calls(calls_file)
+        repeated, unexplained = self._repeated(calls)
         return Verdict(
             accepted=len(ids),
             terminal=len(ids) - lost,
             lost=lost,
+            unanswered=unanswered,
+            unexpected=self._unexpected(ids),
             left_over=left_over,
             ended_twice=self._ended_twice(),
             repeated_calls_outcome_unknown=repeated,
             repeated_calls_unexplained=unexplained,
+            sent_without_call=len(self._attempts({"type": types.SENT}) - calls.keys()),
+            too_many_attempts=self._too_many_attempts(calls),
             model_differs=await self._differing(),
         )
 
@@ -86,16 +113,25 @@ class Judge:
         ]
         return len(list(self._database[names.EVENTS].aggregate(ends)))
 
-    def _repeated(self, calls_file: Path) -> tuple[int, int]:
-        calls = Counter(
-            f"{call['notificationId']}:{call['attempt']}"
-            for call in map(json.loads, calls_file.read_text().splitlines())
-        )
-        told = self._database[names.EVENTS].find({"type": types.OUTCOME_UNKNOWN}, {"nid": 1, "attempt": 1})
-        unknown = {f"{event['nid']}:{event['attempt']}" for event in told}
+    def _unexpected(self, ids: Sequence[str]) -> int:
+        found: list[dict[str, Any]] = [{"$group": {"_id": "$nid"}}]
+        return len({one["_id"] for one in self._database[names.EVENTS].aggregate(found)} - set(ids))
+
+    def _repeated(self, calls: Counter[Attempt]) -> tuple[int, int]:
+        unknown = self._attempts({"type": types.OUTCOME_UNKNOWN})
         repeated = {attempt: count - 1 for attempt, count in calls.items() if count > 1}
         explained = sum(count for attempt, count in repeated.items() if attempt in unknown)
         return explained, sum(repeated.values()) - explained
+
+    def _too_many_attempts(self, calls: Counter[Attempt]) -> int:
+        asked = self._database[names.EVENTS].find({"type": types.REQUESTED}, {"nid": 1, "content.maxAttempts": 1})
+        most = {event["nid"]: event["content"].get("maxAttempts", DEFAULT_MAX_ATTEMPTS) for event in asked}
+        attempts = self._attempts({}) | calls.keys()
+        return sum(number > most.get(notification, DEFAULT_MAX_ATTEMPTS) for notification, number in attempts)
+
+    def _attempts(self, query: dict[str, Any]) -> set[Attempt]:
+        told = self._database[names.EVENTS].find(query, {"nid": 1, "attempt": 1})
+        return {(event["nid"], event["attempt"]) for event in told}
 
     async def _differing(self) -> int:
         link = Database(self._url, self._name)
@@ -103,3 +139,8 @@ class Judge:
             return (await Checker(EventStore(link), ReadModel(link)).run()).differing
         finally:
             await link.close()
+
+
+def _calls(calls_file: Path) -> Counter[Attempt]:
+    lines = map(json.loads, calls_file.read_text().splitlines())
+    return Counter((str(call["notificationId"]), int(call["attempt"])) for call in lines)

@@ -80,10 +80,10 @@ async def run(
             say(f"  {len(rows)}: {_told(rows[-1])}, {len(load.accepted.ids)} in all")
             if enough(len(rows), len(load.accepted.ids)):
                 break
-        await load.stop()
+        unanswered = await load.stop(_RECOVERY_S)
         await _recovered(system, judge, load.accepted.ids)
         left_over = await _left_over(system)
-        verdict = await judge.verdict(load.accepted.ids, system.calls_file, left_over=left_over)
+        verdict = await judge.verdict(load.accepted.ids, system.calls_file, left_over=left_over, unanswered=unanswered)
         judge.close()
     return Result(seed, verdict, rows)
 
