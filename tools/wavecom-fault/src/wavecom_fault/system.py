@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+import psutil
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.topology import message_counts
 from wavecom_common.testing.tcp_proxy import TcpProxy
@@ -57,7 +58,7 @@ class System:
             case Fault.STOP:
                 await self._hold(self._pid(strike.victim), strike.hold_s)
             case Fault.CUT:
-                await self._cut(strike.victim)
+                self._cut(strike.victim)
 
     async def not_ready(self) -> Sequence[str]:
         """The processes that do not say that they are ready."""
@@ -105,19 +106,22 @@ class System:
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    async def _cut(self, victim: str) -> None:
-        """Cut what the victim is connected to: a server's every link; a process's links to the broker, by its name.
+    def _cut(self, victim: str) -> None:
+        """Abort the victim's links: all that a server has, or a process's own to either server.
 
-        The query server has no link to the broker: the database's are cut.
+        Raises:
+            StackError: there was none.
         """
-        if victim in SERVERS or victim == "status-query":
-            self._proxies["rabbitmq" if victim == "rabbitmq" else "mongodb"].cut()
-            return
-        assert self.infra.management_url is not None
-        async with httpx.AsyncClient(base_url=self.infra.management_url, timeout=10) as api:
-            for connection in (await api.get("/api/connections")).raise_for_status().json():
-                if str(connection.get("user_provided_name", "")).startswith(f"{victim} "):
-                    await api.delete(f"/api/connections/{connection['name']}")
+        if victim in SERVERS:
+            cut = self._proxies[victim].cut()
+        else:
+            links = [link for link in psutil.Process(self._pid(victim)).net_connections("tcp") if link.raddr]
+            cut = sum(
+                proxy.cut({link.laddr.port for link in links if link.raddr.port == proxy.port})
+                for proxy in self._proxies.values()
+            )
+        if not cut:
+            raise StackError(f"{victim} has no link that could be cut.")
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """A TCP proxy that misbehaves on demand, between a client and a real server."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Self
 
@@ -11,7 +12,8 @@ class TcpProxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        # Both ends of every link, each with the port the client has at its own end.
+        self._writers: dict[asyncio.StreamWriter, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
@@ -33,12 +35,14 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def cut(self) -> int:
-        """Abort every connection there is; how many there were."""
-        writers = list(self._writers)
-        for writer in writers:
+    def cut(self, client_ports: Collection[int] | None = None) -> int:
+        """Abort the connections of the clients with these local ports, or every one there is; how many there were."""
+        chosen = [
+            (writer, port) for writer, port in self._writers.items() if client_ports is None or port in client_ports
+        ]
+        for writer, _ in chosen:
             writer.transport.abort()
-        return len(writers) // 2
+        return len({port for _, port in chosen})
 
     def refuse(self, refusing: bool) -> None:
         """Whether new connections are dropped at once."""
@@ -52,7 +56,8 @@ class TcpProxy:
             self._flows.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refusing:
+        client = writer.get_extra_info("peername")  # None when it has hung up already
+        if self._refusing or client is None:
             writer.transport.abort()
             return
         try:
@@ -61,7 +66,7 @@ class TcpProxy:
             writer.transport.abort()
             return
         for source, sink in ((reader, far_writer), (far_reader, writer)):
-            self._writers.add(sink)
+            self._writers[sink] = client[1]
             task = asyncio.create_task(self._pump(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -74,5 +79,5 @@ class TcpProxy:
                     await asyncio.sleep(self.delay_s)  # noqa: TID251 - a slow network is what it plays
                 sink.write(data)
                 await sink.drain()
-        self._writers.discard(sink)
+        self._writers.pop(sink, None)
         sink.close()
