@@ -1,7 +1,7 @@
 from itertools import islice
 
 from wavecom_fault.__main__ import enough
-from wavecom_fault.matrix import PROCESSES, SERVERS, VICTIMS, Choice, Fault, kills, strikes
+from wavecom_fault.matrix import PROCESSES, SERVERS, VICTIMS, Choice, Fault, kills, random_strikes, strikes
 
 
 def test_every_victim_meets_every_fault_once() -> None:
@@ -35,3 +35,19 @@ def test_the_long_proof_ends_with_a_whole_round_once_there_were_enough() -> None
     assert not will_do(3 * round_ + 1, 1000)
     assert will_do(3 * round_, 1000)
     assert will_do(4 * round_, 1000)
+
+
+def test_chaos_is_the_same_for_a_seed_and_goes_further_where_it_lasts_longer() -> None:
+    long = list(random_strikes(1, 600))
+    assert list(random_strikes(1, 600)) == long
+    assert list(random_strikes(2, 600)) != long
+    short = list(random_strikes(1, 90))
+    assert short == long[: len(short)]
+
+
+def test_chaos_does_everything_to_everyone_every_few_seconds_for_as_long_as_is_asked() -> None:
+    planned = list(random_strikes(1, 3600))
+    assert {(strike.victim, strike.fault) for strike in planned} == {(one, fault) for one in VICTIMS for fault in Fault}
+    assert all(2 <= strike.after_s <= 5 and 1 <= strike.hold_s <= 6 for strike in planned)
+    assert 3595 <= sum(strike.after_s for strike in planned) <= 3600
+    assert list(random_strikes(1, 1)) == []

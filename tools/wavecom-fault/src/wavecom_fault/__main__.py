@@ -1,7 +1,7 @@
 """`python -m wavecom_fault`: runs the fault matrix, prints the table, saves the figures; exit 1 if a promise broke."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from wavecom_stack.errors import StackError
 
-from wavecom_fault.matrix import VICTIMS, Choice, Fault, Strike, kills, strikes
-from wavecom_fault.run import PER_S, Enough, Result, Row, run
+from wavecom_fault.matrix import VICTIMS, Choice, Fault, kills, random_strikes, strikes
+from wavecom_fault.run import PER_S, Enough, Result, Row, Struck, run, run_overlapping
 
 FIGURES: Final = Path(".run/fault.json")
 
@@ -26,6 +26,9 @@ def main(
         int | None, typer.Option(min=1, help="Kill everything again and again, until so many were accepted.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Then everything is killed at least so many times.")] = 3,
+    chaos: Annotated[
+        float | None, typer.Option(min=5, help="Strike after strike for so many seconds, without a wait between them.")
+    ] = None,
     victim: Annotated[str | None, typer.Option(help=f"Only this one: {', '.join(VICTIMS)}.")] = None,
     fault: Annotated[Fault | None, typer.Option(help="Only this one.")] = None,
     hold: Annotated[float | None, typer.Option(min=0, help="How many seconds a SIGSTOP lasts.")] = None,
@@ -34,21 +37,21 @@ def main(
     """Kill, stop and cut off every process under load, and say what came of it."""
     if victim is not None and victim not in VICTIMS:
         raise typer.BadParameter(f"must be one of {', '.join(VICTIMS)}", param_hint="--victim")
-    if notifications is None:
-        planned: Iterable[Strike] = strikes(seed, count, Choice(victim, fault, hold))
-        will_do: Enough = lambda rows, accepted: False  # noqa: E731
-        console.print(f"Faults under a steady load of {rate:g} notifications a second, seed {seed}")
-    else:
-        planned = kills(seed)
+    under_load = f"a steady load of {rate:g} notifications a second, seed {seed}"
+    folder = (FIGURES.parent / "fault").resolve()
+    if chaos is not None:
+        console.print(f"Faults on top of each other for {chaos:g} s, under {under_load}")
+        running = run_overlapping(seed, random_strikes(seed, chaos), folder, console.print, rate=rate)
+    elif notifications is not None:
+        console.print(f"SIGKILL for everything, {rounds} times or more, during {notifications} of {under_load}")
         will_do = enough(notifications, rounds)
-        console.print(
-            f"SIGKILL for everything, at least {rounds} times, during {notifications} notifications, "
-            f"{rate:g} a second, seed {seed}"
-        )
+        running = run(seed, kills(seed), folder, console.print, rate=rate, enough=will_do)
+    else:
+        console.print(f"Faults under {under_load}")
+        planned = strikes(seed, count, Choice(victim, fault, hold))
+        running = run(seed, planned, folder, console.print, rate=rate)
     try:
-        result = asyncio.run(
-            run(seed, planned, (FIGURES.parent / "fault").resolve(), console.print, rate=rate, enough=will_do)
-        )
+        result = asyncio.run(running)
     except StackError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(1) from error
@@ -57,8 +60,9 @@ def main(
     for name, value in result.as_json().items():
         if isinstance(value, int):
             console.print(f"  {name:<32} {value}")
+    console.print(_end_told(result))
     console.print(f"Figures in {FIGURES}.")
-    if not result.verdict.good or any(row.recovered_s is None for row in result.rows):
+    if not result.good:
         console.print("[red]A promise was broken.[/] The logs are in .run/fault; the same seed does the same again.")
         raise typer.Exit(1)
 
@@ -73,8 +77,9 @@ def enough(notifications: int, rounds: int) -> Enough:
 
 
 def table(result: Result) -> Table:
-    """Seconds to recover, by victim and fault: of several times, how many there were and the longest."""
-    made = Table("seconds to recover", *[fault.value for fault in Fault])
+    """By victim and fault: seconds to recover, or how often it was struck when nobody waited for that."""
+    timed = any(isinstance(row, Row) for row in result.rows)
+    made = Table("seconds to recover" if timed else "times struck", *[fault.value for fault in Fault])
     for victim in sorted({row.victim for row in result.rows}):
         made.add_row(
             victim,
@@ -86,12 +91,20 @@ def table(result: Result) -> Table:
     return made
 
 
-def _cell(rows: Sequence[Row]) -> str:
-    if not rows:
-        return ""
-    times_s = [row.recovered_s for row in rows if row.recovered_s is not None]
-    longest = f"{max(times_s):.1f}" if len(times_s) == len(rows) else "never"
-    return longest if len(rows) == 1 else f"{len(rows)} times, {longest} at most"
+def _cell(rows: Sequence[Row | Struck]) -> str:
+    """Of several times, how many there were and the longest."""
+    timed = [row for row in rows if isinstance(row, Row)]
+    if not timed:
+        return str(len(rows) or "")
+    times_s = [row.recovered_s for row in timed if row.recovered_s is not None]
+    longest = f"{max(times_s):.1f}" if len(times_s) == len(timed) else "never"
+    return longest if len(timed) == 1 else f"{len(timed)} times, {longest} at most"
+
+
+def _end_told(result: Result) -> str:
+    if result.recovered_s is None:
+        return "[red]At the end not everything recovered in time.[/]"
+    return f"Everything had recovered {result.recovered_s:.1f} s after strikes and load had ended."
 
 
 if __name__ == "__main__":

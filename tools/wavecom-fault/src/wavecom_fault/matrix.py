@@ -70,5 +70,13 @@ def kills(seed: int) -> Iterator[Strike]:
             yield _strike(dice, victim, Fault.KILL)
 
 
+def random_strikes(seed: int, seconds: float) -> Iterator[Strike]:
+    """A random fault for a random victim every 2 to 5 s, for so long: no strike minds what became of those before."""
+    dice = random.Random(seed)
+    left_s = seconds
+    while (left_s := left_s - (after_s := round(dice.uniform(2.0, 5.0), 2))) >= 0:
+        yield Strike(dice.choice(VICTIMS), dice.choice(list(Fault)), after_s, round(dice.uniform(1.0, 6.0), 2))
+
+
 def _strike(dice: random.Random, victim: str, fault: Fault) -> Strike:
     return Strike(victim, fault, round(dice.uniform(0.5, 3.0), 2), round(dice.uniform(2.0, 6.0), 2))

@@ -1,23 +1,27 @@
 """The matrix from the first strike to the verdict."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pymongo.errors import PyMongoError
+from wavecom_stack.errors import StackError
 
 from wavecom_fault.client import SteadyLoad
 from wavecom_fault.judge import Judge, Verdict
-from wavecom_fault.matrix import Strike
-from wavecom_fault.system import System, running
+from wavecom_fault.matrix import Fault, Strike
+from wavecom_fault.system import Missed, System, running
 
 PER_S: Final = 40.0
 CLIENTS: Final = 8
 # Longer than any single fault may need: heartbeats, leases, a server's start, the retries of what it hit.
 _RECOVERY_S: Final = 120.0
+# After faults on top of each other, for all that piled up.
+_CHAOS_RECOVERY_S: Final = 180.0
 _POLL_S: Final = 0.25
 
 # Whether so many strikes and so many notifications accepted will do.
@@ -41,16 +45,42 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Struck:
+    """One strike among others, `at_s` after the first moment; what became of it shows only at the end."""
+
+    victim: str
+    fault: str
+    at_s: float
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """A whole run."""
+    """A whole run.
+
+    `recovered_s`: from the end of strikes and load until every process was ready and all accepted had ended; None when
+    that took too long.
+    """
 
     seed: int
     verdict: Verdict
-    rows: Sequence[Row]
+    recovered_s: float | None
+    rows: Sequence[Row] | Sequence[Struck]
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept, and everything recovered in time."""
+        times_s = [self.recovered_s, *(row.recovered_s for row in self.rows if isinstance(row, Row))]
+        return self.verdict.good and None not in times_s
 
     def as_json(self) -> dict[str, Any]:
         """The form it is saved in."""
-        return {"seed": self.seed, **asdict(self.verdict), "rows": [asdict(row) for row in self.rows]}
+        return {
+            "seed": self.seed,
+            **asdict(self.verdict),
+            "recovered_s": self.recovered_s,
+            "rows": [asdict(row) for row in self.rows],
+        }
 
 
 async def run(
@@ -65,8 +95,58 @@ async def run(
     """Strike after strike, until there are no more or it is `enough`, under `rate` notifications a second; then judge.
 
     Raises:
+        StackError: the system can't be started, its servers are not ours to kill, or there was nothing to strike.
+    """
+    async with _under_load(folder, rate) as (system, load, judge):
+        rows = []
+        for strike in strikes:
+            rows.append(await _row(system, load, judge, strike))
+            say(f"  {len(rows)}: {_told(rows[-1])}, {len(load.accepted.ids)} in all")
+            if enough(len(rows), len(load.accepted.ids)):
+                break
+        recovered_s, verdict = await _end(system, load, judge, _RECOVERY_S)
+    return Result(seed, verdict, recovered_s, rows)
+
+
+async def run_overlapping(
+    seed: int, strikes: Iterable[Strike], folder: Path, say: Callable[[str], None], *, rate: float = PER_S
+) -> Result:
+    """Every strike when its time has come, whatever became of those before; then wait for the recovery, and judge.
+
+    A victim that does not run at that moment, stands still or has no link to cut is passed over.
+
+    Raises:
         StackError: the system can't be started, or its servers are not ours to kill.
     """
+    async with _under_load(folder, rate) as (system, load, judge):
+        rows: list[Struck] = []
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+
+        async def hit(strike: Strike) -> None:
+            held_s = strike.hold_s if strike.fault is Fault.STOP else 0
+            row = Struck(strike.victim, strike.fault.value, round(loop.time() - began_s, 2), held_s)
+            try:
+                await system.strike(strike)
+            except Missed as missed:
+                say(f"  {row.at_s:.0f} s: {row.fault} passed over: {missed}")
+            else:
+                rows.append(row)
+                say(f"  {row.at_s:.0f} s: {row.victim} {row.fault}, {len(load.accepted.ids)} accepted in all")
+
+        try:
+            async with asyncio.TaskGroup() as hits:
+                for strike in strikes:
+                    await asyncio.sleep(strike.after_s)  # noqa: TID251 - the moment is the plan's
+                    hits.create_task(hit(strike))
+        except* StackError as errors:
+            raise errors.exceptions[0] from None
+        recovered_s, verdict = await _end(system, load, judge, _CHAOS_RECOVERY_S)
+    return Result(seed, verdict, recovered_s, sorted(rows, key=lambda row: row.at_s))
+
+
+@asynccontextmanager
+async def _under_load(folder: Path, rate: float) -> AsyncIterator[tuple[System, SteadyLoad, Judge]]:
     async with running(folder) as system:
         api = urlsplit(system.state.api_url)
         assert api.hostname is not None
@@ -74,18 +154,20 @@ async def run(
         judge = Judge(system.infra.mongodb_url)
         load = SteadyLoad(api.hostname, api.port, per_s=rate, clients=CLIENTS)
         load.start()
-        rows = []
-        for strike in strikes:
-            rows.append(await _row(system, load, judge, strike))
-            say(f"  {len(rows)}: {_told(rows[-1])}, {len(load.accepted.ids)} in all")
-            if enough(len(rows), len(load.accepted.ids)):
-                break
-        unanswered = await load.stop(_RECOVERY_S)
-        await _recovered(system, judge, load.accepted.ids)
-        left_over = await _left_over(system)
-        verdict = await judge.verdict(load.accepted.ids, system.calls_file, left_over=left_over, unanswered=unanswered)
+        yield system, load, judge
         judge.close()
-    return Result(seed, verdict, rows)
+
+
+async def _end(system: System, load: SteadyLoad, judge: Judge, within_s: float) -> tuple[float | None, Verdict]:
+    """Stop the load and judge once everything has recovered; how long that took."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    unanswered = await load.stop(within_s)
+    ids = load.accepted.ids
+    recovered = await _recovered(system, judge, ids, began_s + within_s - loop.time())
+    recovered_s = None if recovered is None else round(loop.time() - began_s, 2)
+    left_over = await _left_over(system)
+    return recovered_s, await judge.verdict(ids, system.calls_file, left_over=left_over, unanswered=unanswered)
 
 
 async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -> Row:
@@ -94,7 +176,8 @@ async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -
     called = system.calls()
     await system.strike(strike)
     called = system.calls() - called
-    recovered_s = await _recovered(system, judge, load.accepted.ids[accepted:], strike.hold_s)
+    # What piled up while something was held takes its time on top.
+    recovered_s = await _recovered(system, judge, load.accepted.ids[accepted:], _RECOVERY_S + strike.hold_s)
     return Row(
         victim=strike.victim,
         fault=strike.fault.value,
@@ -105,14 +188,11 @@ async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -
     )
 
 
-async def _recovered(system: System, judge: Judge, ids: Sequence[str], held_s: float = 0) -> float | None:
-    """Seconds until every process is ready and those notifications have their end; None if that takes too long.
-
-    What piled up while something was held takes its time on top.
-    """
+async def _recovered(system: System, judge: Judge, ids: Sequence[str], within_s: float) -> float | None:
+    """Seconds until every process is ready and those notifications have their end; None if that takes too long."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    while loop.time() - began_s < _RECOVERY_S + held_s:
+    while loop.time() - began_s < within_s:
         if not await system.not_ready() and await _all_ended(judge, ids):
             return round(loop.time() - began_s, 2)
         await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the processes four times a second

@@ -36,6 +36,10 @@ _SETTINGS: Final = {
 }
 
 
+class Missed(StackError):
+    """There was nothing to strike at that moment."""
+
+
 class System:
     """A running system and the means to hurt it."""
 
@@ -47,16 +51,27 @@ class System:
         self.calls_file = calls_file
         self._folder = folder
         self._proxies = proxies
+        self._own = {program.name for server in infra.private for program in server.programs()}
+        # By victim: the process that was told to end, and those that stand still.
+        self._ended: dict[str, int] = {}
+        self._held: set[str] = set()
 
     async def strike(self, strike: Strike) -> None:
-        """Do it. Returns when the fault is over; a killed process is started again by its supervisor."""
+        """Do it. Returns when the fault is over; a killed process is started again by its supervisor.
+
+        Raises:
+            Missed: the victim does not run just now, stands still, or has no link to cut.
+            StackError: it is not ours to kill.
+        """
+        if strike.victim in self._held:
+            raise Missed(f"{strike.victim} stands still.")
         match strike.fault:
             case Fault.KILL:
-                os.kill(self._pid(strike.victim), signal.SIGKILL)
+                self._end(strike.victim, signal.SIGKILL)
             case Fault.TERM:
-                os.kill(self._pid(strike.victim), signal.SIGTERM)
+                self._end(strike.victim, signal.SIGTERM)
             case Fault.STOP:
-                await self._hold(self._pid(strike.victim), strike.hold_s)
+                await self._hold(strike.victim, strike.hold_s)
             case Fault.CUT:
                 self._cut(strike.victim)
 
@@ -90,27 +105,37 @@ class System:
             return sum(1 for _ in lines)
 
     def _pid(self, victim: str) -> int:
-        folder = self._folder / ("servers" if victim in SERVERS else "system")
-        try:
-            return int((folder / f"{victim}.pid").read_text())
-        except FileNotFoundError:
+        if victim in SERVERS and victim not in self._own:
             raise StackError(
                 f"{victim} is not a process of ours, so it can't be killed.",
                 "Run the fault matrix with servers of its own: without WAVECOM_RABBITMQ_URL and WAVECOM_MONGODB_URL.",
-            ) from None
+            )
+        file = self._folder / ("servers" if victim in SERVERS else "system") / f"{victim}.pid"
+        text = file.read_text().strip() if file.exists() else ""
+        # The file of a killed process is there until the next one writes its own.
+        if not text or int(text) == self._ended.get(victim) or not psutil.pid_exists(int(text)):
+            raise Missed(f"{victim} does not run just now.")
+        return int(text)
 
-    async def _hold(self, pid: int, seconds: float) -> None:
+    def _end(self, victim: str, number: signal.Signals) -> None:
+        self._ended[victim] = pid = self._pid(victim)
+        os.kill(pid, number)
+
+    async def _hold(self, victim: str, seconds: float) -> None:
+        pid = self._pid(victim)
+        self._held.add(victim)
         os.kill(pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)  # noqa: TID251 - this long it stands still
         finally:
             os.kill(pid, signal.SIGCONT)
+            self._held.discard(victim)
 
     def _cut(self, victim: str) -> None:
         """Abort the victim's links: all that a server has, or a process's own to either server.
 
         Raises:
-            StackError: there was none.
+            Missed: there was none.
         """
         if victim in SERVERS:
             cut = self._proxies[victim].cut()
@@ -121,7 +146,7 @@ class System:
                 for proxy in self._proxies.values()
             )
         if not cut:
-            raise StackError(f"{victim} has no link that could be cut.")
+            raise Missed(f"{victim} has no link that could be cut.")
 
 
 @asynccontextmanager
