@@ -167,7 +167,10 @@ async def test_without_a_database_a_request_with_a_key_is_refused_and_one_withou
 
     assert keyed.status_code == 503
     assert keyed.headers["retry-after"] == "1"
-    assert keyed.json()["message"] == "The Idempotency-Key could not be looked up, so nothing was accepted; try again"
+    assert (
+        keyed.json()["message"]
+        == "The Idempotency-Key could not be looked up now; repeat the request with the same key"
+    )
     assert pipeline.events == []
     assert (await client.post(NOTIFICATIONS, json=BODY)).status_code == 201
 
@@ -214,6 +217,26 @@ async def test_concurrent_requests_of_a_key_that_fails_all_hear_of_it_and_can_be
     pipeline.failure = None
 
     assert (await post(client, "key-1")).status_code == 201
+
+
+async def test_a_client_may_be_known_by_a_name_that_outlasts_its_token(
+    pipeline, keys, make_acceptor, clock, make_client
+):
+    app = create_app(
+        make_acceptor(pipeline),
+        IdempotentRequests(keys, clock, ["x-client-id"]),
+        pipeline,
+        clock,
+        cors_origins=["*"],
+        traced=False,
+    )
+    async with make_client(app) as client:
+        first = await post(client, "key-1", **{"X-Client-Id": "one", "Authorization": "Bearer old"})
+        again = await post(client, "key-1", **{"X-Client-Id": "one", "Authorization": "Bearer new"})
+        other = await post(client, "key-1", **{"X-Client-Id": "two", "Authorization": "Bearer new"})
+
+    assert first.content == again.content
+    assert first.json()["data"]["id"] != other.json()["data"]["id"]
 
 
 async def test_two_processes_that_have_one_key_at_once_publish_the_same_notification(

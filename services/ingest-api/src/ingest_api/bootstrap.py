@@ -68,7 +68,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     )
     app = create_app(
         acceptor,
-        IdempotentRequests(keys, SYSTEM_CLOCK),
+        IdempotentRequests(keys, SYSTEM_CLOCK, settings.client_header_list),
         status_client,
         SYSTEM_CLOCK,
         cors_origins=settings.cors_origin_list,

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -37,7 +37,8 @@ _ESCAPED: Final = re.compile(r'\\(["\\])')
 _WRONG: Final = (
     f"{HEADER} must be given once, as 1 to {MAX_KEY_CHARACTERS} characters of printable ASCII, with or without quotes"
 )
-_CREDENTIALS: Final = (b"authorization", b"x-api-key")
+# In small letters. Whose key it is; a gateway may know a name that lasts longer than a token.
+CLIENT_HEADERS: Final = ("authorization", "x-api-key")
 
 _log = get_logger()
 
@@ -77,15 +78,6 @@ def key_of(scope: Scope) -> str | None:
     return _ESCAPED.sub(r"\1", text[1:-1]) if text.startswith('"') else text
 
 
-def record_id_of(scope: Scope, key: str, *, tenant: str) -> str:
-    """The name under which a key is kept: every tenant, client and endpoint has keys of its own.
-
-    A client is known by its credentials. Of them and of the key only the hash is kept.
-    """
-    credentials = [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"] if name in _CREDENTIALS]
-    return hashlib.sha256(orjson.dumps([tenant, scope["path"], key, credentials])).hexdigest()
-
-
 def fingerprint_of(body: Any) -> str:
     """A hash of a body's value: the order of keys and white space do not count, all else does."""
     try:
@@ -99,10 +91,23 @@ def fingerprint_of(body: Any) -> str:
 class IdempotentRequests:
     """Answers each key's request once; concurrent requests of one key in this process wait for the same answer."""
 
-    def __init__(self, store: KeyStore, clock: Clock) -> None:
+    def __init__(self, store: KeyStore, clock: Clock, client_headers: Sequence[str] = CLIENT_HEADERS) -> None:
         self._store = store
         self._clock = clock
+        self._client_headers = frozenset(name.encode("latin-1") for name in client_headers)
         self._running: dict[str, tuple[str, asyncio.Task[Answered]]] = {}
+
+    def record_id_of(self, scope: Scope, key: str, *, tenant: str) -> str:
+        """The name under which a key is kept: every tenant, client and endpoint has keys of its own.
+
+        A client is known by the headers that name it. Of them and of the key only the hash is kept.
+        """
+        client = [
+            [name.decode("latin-1"), value.decode("latin-1")]
+            for name, value in scope["headers"]
+            if name in self._client_headers
+        ]
+        return hashlib.sha256(orjson.dumps([tenant, scope["path"], key, client])).hexdigest()
 
     async def answer(
         self, record_id: str, fingerprint: str, *, count: int, accept: Callable[[KeyRecord], Awaitable[StoredAnswer]]
@@ -146,10 +151,11 @@ class IdempotentRequests:
         try:
             return await self._store.reserve(record_id, own) or own
         except Unavailable as error:
-            _log.warning("key_not_reserved", error=str(error))
+            # One for every request: that the database is away is told elsewhere, once.
+            _log.debug("key_not_reserved", error=str(error))
             raise Refusal(
                 503,
-                f"The {HEADER} could not be looked up, so nothing was accepted; try again",
+                f"The {HEADER} could not be looked up now; repeat the request with the same key",
                 reason="keys_unavailable",
                 retry_after_s=RETRY_SOON_S,
             ) from error

@@ -4,6 +4,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from wavecom_common.hosting.settings import Settings
 
 from ingest_api.channels.common import MAX_ATTEMPTS
+from ingest_api.idempotency import CLIENT_HEADERS
 
 
 class IngestSettings(Settings):
@@ -26,6 +27,8 @@ class IngestSettings(Settings):
     refer_above_bytes: int = Field(8_192, ge=0)
     # How long a repeated Idempotency-Key is answered with the first answer.
     idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
+    # The headers that name a client, separated by commas: every client has idempotency keys of its own.
+    client_headers: str = ",".join(CLIENT_HEADERS)
     # In notifications of one channel that wait: the first two are told in the log and the metrics, from the third on
     # its least urgent requests are refused; see `backlog`.
     backlog_warning: int = Field(5_000, ge=1)
@@ -39,6 +42,11 @@ class IngestSettings(Settings):
         if value < info.data.get(below, value):
             raise ValueError(f"must be at least {below}")
         return value
+
+    @property
+    def client_header_list(self) -> list[str]:
+        """The headers one by one, in small letters."""
+        return [name.strip().lower() for name in self.client_headers.split(",") if name.strip()]
 
     @property
     def cors_origin_list(self) -> list[str]:

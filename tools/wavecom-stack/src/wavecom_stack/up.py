@@ -102,7 +102,19 @@ def where_things_are(state: State, folder: RunFolder) -> Sequence[str]:
         "",
         "  Try it:      curl -X POST " + state.api_url + '/api/notifications -H "Content-Type: application/json" \\',
         """                 -d '{"channel": "email", "recipient": "user@example.com", "message": "Hello"}'""",
-        "  Stop it:     make down",
+        *_how_to_operate(state),
+        "  Stop it:     make down, which deletes what was stored; WAVECOM_KEEP_DATA=1 make down keeps it",
+    ]
+
+
+def _how_to_operate(state: State) -> Sequence[str]:
+    """Of servers of our own: the addresses of others are known, and so may be their passwords."""
+    if "guest:guest" not in state.broker_url:
+        return []
+    return [
+        f"  Operate it:  export WAVECOM_RABBITMQ_URL='{state.broker_url}'",
+        f"               export WAVECOM_MONGODB_URL='{state.mongodb_url}'",
+        "               .venv/bin/wavecom check",
     ]
 
 

@@ -181,8 +181,13 @@ class Handling:
         )
 
     async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]], abandoned: asyncio.Event) -> bool:
+        waiting = False
+
         def tell(error: Exception) -> None:
-            _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
+            nonlocal waiting
+            if not waiting:
+                _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
+            waiting = True
 
         try:
             await until_available(step, stop=abandoned, tell=tell)

@@ -43,8 +43,11 @@ def setup(service: str, level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # Libraries that tell of every reconnect, and of peers' addresses, below the level of a warning.
-    for noisy in ("aio_pika", "aiormq", "pymongo", "motor", "uvicorn", "grpc"):
+    for noisy in ("aio_pika", "pymongo", "motor", "uvicorn", "grpc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Of a lost link it tells errors with tracebacks; we tell it ourselves, in a line.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:

@@ -18,7 +18,7 @@ from ingest_api.accept import Acceptor
 from ingest_api.body import read_json_body
 from ingest_api.channels import NotificationRequest
 from ingest_api.errors import FieldError, Refusal, invalid
-from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests, fingerprint_of, key_of, record_id_of
+from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests, fingerprint_of, key_of
 from ingest_api.routes.create import created
 from ingest_api.validation import parse_json, parse_notification
 
@@ -57,7 +57,7 @@ class CreateBatch:
             ids = [record.notification_ids[place] for place in places]
             return _answer(checked, await self._acceptor.accept_as(requests, ids, record.accepted_at_ms))
 
-        record_id = record_id_of(scope, key, tenant=self._acceptor.tenant)
+        record_id = self._keyed.record_id_of(scope, key, tenant=self._acceptor.tenant)
         answered = await self._keyed.answer(record_id, fingerprint_of(body), count=len(checked), accept=accept)
         response = _response(answered.answer)
         if answered.replayed:

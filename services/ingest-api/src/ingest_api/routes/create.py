@@ -15,7 +15,6 @@ from ingest_api.idempotency import (
     IdempotentRequests,
     fingerprint_of,
     key_of,
-    record_id_of,
 )
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso
@@ -49,7 +48,7 @@ class CreateNotification:
             [event] = await self._acceptor.accept_as([request], record.notification_ids, record.accepted_at_ms)
             return StoredAnswer(201, _created(event))
 
-        record_id = record_id_of(scope, key, tenant=self._acceptor.tenant)
+        record_id = self._keyed.record_id_of(scope, key, tenant=self._acceptor.tenant)
         answered = await self._keyed.answer(record_id, fingerprint_of(body), count=1, accept=accept)
         response = _response(answered.answer.body, _id_in(answered.answer.body))
         if answered.replayed:
