@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from wavecom_common.events import routing
@@ -16,8 +15,9 @@ from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.testing.builders import a_request
-from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
+
+from tests.proxied import proxied
 
 PREFETCH = 20
 
@@ -26,16 +26,6 @@ PREFETCH = 20
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan([100, 1000]), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def proxied(url: str) -> AsyncIterator[tuple[TcpProxy, str]]:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    assert parts.port is not None
-    async with TcpProxy(parts.hostname, parts.port) as proxy:
-        login = f"{parts.username}:{parts.password}"
-        yield proxy, urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
 
 
 @asynccontextmanager
@@ -223,6 +213,23 @@ async def test_a_broker_that_hangs_up_during_the_handshake_is_unavailable(answer
 def test_whatever_the_client_library_throws_at_a_lost_link_is_unavailable(thrown: Exception) -> None:
     with pytest.raises(Unavailable), broker_errors():
         raise thrown
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_unavailable() -> None:
+    with pytest.raises(Unavailable), broker_errors():
+        raise asyncio.CancelledError
+
+
+async def test_a_cancellation_that_was_asked_for_stays_one() -> None:
+    async def wait_for_the_broker() -> None:
+        with broker_errors():
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait_for_the_broker())
+    await asyncio.wait([waiting], timeout=0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 def test_a_bug_of_ours_is_not_taken_for_a_lost_link() -> None:

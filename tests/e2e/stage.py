@@ -1,0 +1,77 @@
+"""A copy of ingest-api as a process of the test's own, on a real broker and database; nobody reads the queues."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from wavecom_common.events import codec, routing
+from wavecom_common.messaging.connection import connected
+from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
+
+SCRIPT = Path(__file__).with_name("crashing_api.py")
+PATH = "/api/notifications"
+BODY = {"recipient": "+15551234567", "message": "Your code is 1234", "channel": "sms"}
+KEY = {"Idempotency-Key": "0b5c8b64-9a4e-4d0f-8d5f-1f0a4c7a9d3e"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the copies are put."""
+
+    broker_url: str
+    environment: dict[str, str]
+    folder: Path
+
+
+@asynccontextmanager
+async def api(
+    stage: Stage, port: int, point: str = "nowhere", **more: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """One copy, with more settings, connected to the broker."""
+    with (stage.folder / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, SCRIPT, point, stage.folder / "marker"),
+            env=stage.environment | {"WAVECOM_HTTP_PORT": str(port)} | more,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            await eventually(lambda: takes_posts(client), timeout_s=30, what="the API")
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def takes_posts(client: httpx.AsyncClient) -> bool:
+    """Whether it is up, asked with a request that has no effect."""
+    try:
+        return (await client.post(PATH, json={})).status_code == 400
+    except httpx.TransportError:
+        return False
+
+
+async def taken(stage: Stage, queue: str) -> list[Event]:
+    """The events that wait in a queue, which is empty then."""
+    found: list[Event] = []
+    async with connected(stage.broker_url, "test") as connection:
+        channel = await connection.channel()
+        source = await channel.get_queue(queue)
+        while (message := await source.get(no_ack=True, fail=False)) is not None:
+            found += codec.decode(
+                message.body, content_type=message.content_type, content_encoding=message.content_encoding
+            )
+    return found
+
+
+async def published(stage: Stage) -> dict[str, str]:
+    """The notification of each event that the dispatcher would get."""
+    return {event.event_id: event.notification_id for event in await taken(stage, routing.DISPATCHER_QUEUE)}
