@@ -12,8 +12,16 @@ from tests.e2e.stage import Stage
 
 
 @pytest.fixture
-async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path: Path) -> Stage:
-    await topology.apply(broker_url, topology.plan([1_000]), settle_s=0)
+def planned() -> topology.Topology:
+    """What is on the broker."""
+    return topology.plan([1_000])
+
+
+@pytest.fixture
+async def stage(
+    broker_url: str, mongodb_url: str, database_name: str, planned: topology.Topology, tmp_path: Path
+) -> Stage:
+    await topology.apply(broker_url, planned, settle_s=0)
     database = Database(mongodb_url, database_name)
     await indexes.apply(database)
     await database.close()

@@ -30,25 +30,31 @@ class Stage:
 
 
 @asynccontextmanager
-async def api(
-    stage: Stage, port: int, point: str = "nowhere", **more: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
-    """One copy, with more settings, connected to the broker."""
+async def process(stage: Stage, *command: str | Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python <command>`, with more settings, told to stop at the end if it still runs."""
     with (stage.folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, SCRIPT, point, stage.folder / "marker"),
-            env=stage.environment | {"WAVECOM_HTTP_PORT": str(port)} | more,
-            stdout=log,
-            stderr=log,
+            sys.executable, *command, env=stage.environment | more, stdout=log, stderr=log
         )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            await eventually(lambda: takes_posts(client), timeout_s=30, what="the API")
-            yield process, client
+        yield process
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         await process.wait()
+
+
+@asynccontextmanager
+async def api(
+    stage: Stage, port: int, point: str = "nowhere", **more: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """One copy, with more settings, connected to the broker."""
+    async with (
+        process(stage, SCRIPT, point, stage.folder / "marker", WAVECOM_HTTP_PORT=str(port), **more) as copy,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        await eventually(lambda: takes_posts(client), timeout_s=30, what="the API")
+        yield copy, client
 
 
 async def takes_posts(client: httpx.AsyncClient) -> bool:
