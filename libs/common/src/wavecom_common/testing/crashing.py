@@ -18,6 +18,16 @@ def die(marker: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def dying_before(method: Method, marker: Path) -> Method:
+    """The method, with death in front of it."""
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        die(marker)
+        return await method(*args, **kwargs)
+
+    return wrapped
+
+
 def dying_after(method: Method, marker: Path) -> Method:
     """The method, with death behind it."""
 
