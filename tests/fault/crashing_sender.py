@@ -16,7 +16,7 @@ from wavecom_common.hosting.sender import SenderSettings, run_sender
 from wavecom_common.kernel.clock import SystemClock
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Ledger
-from wavecom_common.testing.crashing import Method, die, dying_after
+from wavecom_common.testing.crashing import Method, die, dying_after, dying_before
 
 
 def dying_during_the_call(method: Method, marker: Path) -> Method:
@@ -40,6 +40,8 @@ def dying_after_the_terminal_event(method: Method, marker: Path) -> Method:
 
 def plant(point: str, marker: Path) -> None:
     match point:
+        case "before claim":
+            Ledger.claim_all = dying_before(Ledger.claim_all, marker)  # type: ignore[method-assign]
         case "after claim":
             Ledger.claim_all = dying_after(Ledger.claim_all, marker)  # type: ignore[method-assign]
         case "during the provider call":

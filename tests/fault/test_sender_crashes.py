@@ -23,6 +23,12 @@ async def run_to_the_end(stage: Stage, point: str, on_unknown: str = "resend") -
     return events, stage.calls
 
 
+async def test_killed_before_its_claim_the_attempt_is_simply_made_by_the_next(stage: Stage) -> None:
+    events, calls = await run_to_the_end(stage, "before claim")
+    assert len(calls) == 1
+    assert sorted(events) == sorted([types.DISPATCHED, types.STARTED, types.SENT])
+
+
 async def test_killed_after_its_claim_the_attempt_is_taken_over_and_told_as_unknown(stage: Stage) -> None:
     events, calls = await run_to_the_end(stage, "after claim")
     assert len(calls) == 1
