@@ -1,5 +1,6 @@
 """An event of a type that only a newer version knows, where work is done: put aside, and its notification goes on."""
 
+import pytest
 from wavecom_common.events import codec, routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.connection import connected
@@ -87,3 +88,16 @@ async def test_a_sender_puts_it_aside_and_delivers_what_comes_before_and_after_i
     assert reasons == {opened(first).event_id: reason, opened(second).event_id: reason}
     assert sorted(told) == sorted([types.STARTED, types.SENT] * 2)
     assert sorted(stage.calls) == sorted([first.dedup_key, second.dedup_key])
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["before it", "behind it"])
+async def test_a_sender_puts_it_aside_and_makes_the_very_attempt_it_is_about(stage: Stage, order: int) -> None:
+    dispatch = a_dispatch(request=a_request(channel="sms"), now_ms=SYSTEM_CLOCK.now_ms())
+    stranger = opened(dispatch)
+    await hand(stage, SENDER_QUEUE, *[stranger, dispatch][::order])
+    async with process(stage, *SENDER, WAVECOM_SIMULATED_SUCCESS_RATE="1"):
+        reasons = await eventually(lambda: put_aside(stage, SENDER_QUEUE), timeout_s=30)
+        told = await until_told(stage, types.SENT)
+    assert list(reasons) == [stranger.event_id]
+    assert sorted(told) == sorted([types.STARTED, types.SENT])
+    assert stage.calls == [dispatch.dedup_key]

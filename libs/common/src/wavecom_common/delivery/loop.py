@@ -362,4 +362,5 @@ class DeliveryLoop:
 
 
 def _key(event: Event) -> str:
-    return f"{event.notification_id}:{event.attempt}"
+    # What is not an attempt must not be taken for the one it names.
+    return f"{event.notification_id}:{event.attempt}" if event.type == types.DISPATCHED else event.event_id
