@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from wavecom_common.delivery.loop import DeliveryLoop
@@ -21,11 +20,11 @@ from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.testing.builders import a_dispatch, a_request
-from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
 from tests.fault.stage import DELAYS_MS, Stage, publish, taken
+from tests.proxied import proxied
 
 QUEUE = routing.sender_queue("sms", "medium")
 
@@ -118,32 +117,26 @@ async def test_outcomes_are_stored_while_the_broker_is_away(stage: Stage) -> Non
     provider, events = Provider(answers=0), [a_dispatch(request=a_request(channel="sms")) for _ in range(10)]
     database = database_of(stage)
     deliveries = database.collection(DELIVERIES)
-    broker = urlsplit(stage.broker_url)
-    assert broker.hostname is not None
-    assert broker.port is not None
-    async with TcpProxy(broker.hostname, broker.port) as proxy:
-        login = f"{broker.username}:{broker.password}"
-        url = urlunsplit(broker._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
-        async with sending(stage, provider, publishes_to=url):
-            await publish(stage, *events)
-            await eventually(lambda: len(provider.keys) == len(events), what="every call")
-            proxy.blackhole(True)
-            # One by one, so that none is stored in the company of another.
-            for answered in range(1, len(events) + 1):
-                provider.answers.release()
+    async with proxied(stage.broker_url) as (proxy, url), sending(stage, provider, publishes_to=url):
+        await publish(stage, *events)
+        await eventually(lambda: len(provider.keys) == len(events), what="every call")
+        proxy.blackhole(True)
+        # One by one, so that none is stored in the company of another.
+        for answered in range(1, len(events) + 1):
+            provider.answers.release()
 
-                async def stored() -> bool:
-                    return await deliveries.count_documents({"_id": {"$regex": ":settled$"}}) == answered  # noqa: B023
+            async def stored() -> bool:
+                return await deliveries.count_documents({"_id": {"$regex": ":settled$"}}) == answered  # noqa: B023
 
-                await eventually(stored, timeout_s=5, what=f"outcome {answered}")
-            proxy.blackhole(False)
-            ended: set[str] = set()
+            await eventually(stored, timeout_s=5, what=f"outcome {answered}")
+        proxy.blackhole(False)
+        ended: set[str] = set()
 
-            async def told() -> bool:
-                ended.update(event.notification_id for event in await taken(stage) if event.type == types.SENT)
-                return len(ended) == len(events)
+        async def told() -> bool:
+            ended.update(event.notification_id for event in await taken(stage) if event.type == types.SENT)
+            return len(ended) == len(events)
 
-            await eventually(told, timeout_s=30, what="every end")
+        await eventually(told, timeout_s=30, what="every end")
     assert len(provider.keys) == len(events)
     await database.close()
 

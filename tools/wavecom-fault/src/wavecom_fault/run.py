@@ -219,4 +219,5 @@ async def _all_ended(judge: Judge, ids: Sequence[str]) -> bool:
 
 def _told(row: Row) -> str:
     after = "not recovered in time" if row.recovered_s is None else f"recovered after {row.recovered_s:.1f} s"
-    return f"{row.victim} {row.fault}: {row.accepted} accepted, {row.called} provider calls meanwhile, {after}"
+    meanwhile = f"{row.called} provider calls meanwhile, " if row.fault == Fault.STOP.value else ""
+    return f"{row.victim} {row.fault}: {row.accepted} accepted, {meanwhile}{after}"
