@@ -56,7 +56,9 @@ class Settlement:
         message = self._publisher.message(incoming.events, headers)
         key = routing.direct_key(incoming.queue)
         await self._publisher.publish_message(routing.retry_name(delay_ms), key, message)
-        _log.warning("message_sent_back", queue=incoming.queue, events=len(incoming.events), suspect=suspect)
+        # One that only waits for its turn comes by every second.
+        log = _log.debug if incoming.suspect and suspect else _log.warning
+        log("message_sent_back", queue=incoming.queue, events=len(incoming.events), suspect=suspect)
 
     async def dead_letter_body(
         self, queue: str, body: bytes, *, content_type: str | None, content_encoding: str | None, reason: str
