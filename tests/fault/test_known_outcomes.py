@@ -49,9 +49,11 @@ class Provider:
 
 
 @asynccontextmanager
-async def sending(stage: Stage, provider: Provider, publishes_to: str = "") -> AsyncIterator[DeliveryLoop]:
-    """A sender in this process, as it is wired."""
-    database = database_of(stage)
+async def sending(
+    stage: Stage, provider: Provider, *, publishes_to: str = "", stores_in: str = ""
+) -> AsyncIterator[DeliveryLoop]:
+    """A sender in this process, as it is wired; at the end it drains."""
+    database = database_of(stage, stores_in)
     publisher = EventPublisher(publishes_to or stage.broker_url, name="test", required_queues=[])
     loop = DeliveryLoop(
         provider,
@@ -141,6 +143,24 @@ async def test_outcomes_are_stored_while_the_broker_is_away(stage: Stage) -> Non
     await database.close()
 
 
+async def test_outcomes_of_calls_that_end_while_it_drains_are_stored_when_the_database_is_back(stage: Stage) -> None:
+    provider, events = Provider(answers=0), [a_dispatch(request=a_request(channel="sms")) for _ in range(3)]
+    database = database_of(stage)
+    loop = asyncio.get_running_loop()
+    async with proxied(stage.environment["WAVECOM_MONGODB_URL"]) as (proxy, url):
+        async with sending(stage, provider, stores_in=url):
+            await publish(stage, *events)
+            await eventually(lambda: len(provider.keys) == len(events), what="every call")
+            proxy.refuse(True)
+            proxy.cut()
+            for _ in events:
+                provider.answers.release()
+            # Longer than a write may take, so that it fails while it drains.
+            loop.call_later(3, proxy.refuse, False)
+        assert await database.collection(DELIVERIES).count_documents({"_id": {"$regex": ":settled$"}}) == len(events)
+    await database.close()
+
+
 async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,8 +197,9 @@ async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only
     assert provider.keys == [event.dedup_key]
 
 
-def database_of(stage: Stage) -> Database:
-    return Database(stage.environment["WAVECOM_MONGODB_URL"], stage.environment["WAVECOM_MONGODB_DATABASE"])
+def database_of(stage: Stage, url: str = "") -> Database:
+    url = url or stage.environment["WAVECOM_MONGODB_URL"]
+    return Database(url, stage.environment["WAVECOM_MONGODB_DATABASE"], operation_timeout_s=1)
 
 
 async def dead_letters(stage: Stage) -> list[Event]:

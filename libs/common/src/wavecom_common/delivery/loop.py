@@ -56,7 +56,6 @@ class _Ending:
 
     event: Event
     settled: Settled
-    draining: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,7 @@ class DeliveryLoop:
         self._in_hand: dict[str, asyncio.Task[Outcome]] = {}
         # Outcomes that are not stored yet: a call whose outcome is known is not made again, whatever goes wrong.
         self._made: dict[str, DeliveryOutcome] = {}
+        self._never = asyncio.Event()
         self._endings: Batcher[_Ending, _Stored] = Batcher(
             self._store, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT
         )
@@ -211,7 +211,7 @@ class DeliveryLoop:
                 return self._look_again
         settled = Settled(key, outcome, self._clock.now_ms())
         self._made[key] = outcome
-        stored = await self._endings.submit(_Ending(event, settled, incoming.draining))
+        stored = await self._endings.submit(_Ending(event, settled))
         ended = (await stored.publishing)[stored.place]
         if isinstance(ended, BaseException):
             raise ended
@@ -297,8 +297,6 @@ class DeliveryLoop:
         """
         try:
             held = await self._settle(endings)
-        except Draining:
-            raise
         except Exception as error:  # noqa: BLE001 - one that can't be stored must not keep the others
             if len(endings) == 1:
                 return [error]
@@ -309,13 +307,13 @@ class DeliveryLoop:
         return [_Stored(place, publishing) for place in range(len(endings))]
 
     async def _settle(self, endings: Sequence[_Ending]) -> Sequence[Claim]:
-        # Only this process knows the outcomes: it waits here until the ledger does, too.
+        # Only this process knows the outcomes: it waits here until the ledger does, too, also while it drains.
         def tell(error: Exception) -> None:
             first = endings[0].settled.key
             _log.warning("outcomes_not_stored", attempts=len(endings), first=first, error=str(error))
 
         settled = [ending.settled for ending in endings]
-        held = await until_available(lambda: self._ledger.settle_all(settled), stop=endings[0].draining, tell=tell)
+        held = await until_available(lambda: self._ledger.settle_all(settled), stop=self._never, tell=tell)
         for one in settled:
             self._made.pop(one.key, None)
         return held
