@@ -1,13 +1,15 @@
 """The ledger on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from wavecom_common.events.outcomes import Delivered, TransientFailure, UnknownOutcome
-from wavecom_common.storage import indexes, names
+from wavecom_common.storage import indexes, inserts, names
+from wavecom_common.storage import ledger as ledger_module
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.ledger import Ledger
+from wavecom_common.storage.driver import Collection, Document
+from wavecom_common.storage.ledger import Ledger, Settled
 from wavecom_common.testing.waiting import eventually
 
 
@@ -118,12 +120,22 @@ async def test_a_living_owner_keeps_its_lease(ledger_of: Callable[[str], Ledger]
     await owner.close()
 
 
-async def test_hundreds_of_claims_and_outcomes_share_writes(ledger_of: Callable[[str], Ledger]) -> None:
+async def test_hundreds_of_claims_and_outcomes_share_writes(
+    ledger_of: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_new, sizes = inserts.insert_new, list[int]()
+
+    async def counted(collection: Collection, documents: Sequence[Document]) -> set[int]:
+        sizes.append(len(documents))
+        return await insert_new(collection, documents)
+
+    monkeypatch.setattr(ledger_module, "insert_new", counted)
     ledger = ledger_of("a")
     keys = [f"n{number}:1" for number in range(500)]
     assert set(await asyncio.gather(*[ledger.claim(key) for key in keys])) == {None}
-    settled = await asyncio.gather(*[ledger.settle(key, Delivered(key), 5) for key in keys])
+    settled = await ledger.settle_all([Settled(key, Delivered(key), 5) for key in keys])
     assert [claim.outcome for claim in settled] == [Delivered(key) for key in keys]
+    assert sizes == [500, 500]
 
 
 async def test_an_attempt_that_is_settled_is_not_held_any_more(
