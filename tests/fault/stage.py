@@ -81,12 +81,15 @@ async def publish(stage: Stage, *events: Event) -> None:
     await publisher.close()
 
 
-async def taken(stage: Stage) -> list[Event]:
-    """The events that came for the projector since they were taken last, each fact once, in order of first telling."""
+async def taken(stage: Stage, queue_name: str = routing.PROJECTOR_QUEUE) -> list[Event]:
+    """The events that came for the projector since they were taken last, each fact once, in order of first telling.
+
+    Or those of another queue.
+    """
     seen: dict[str, Event] = {}
     async with connected(stage.broker_url, "test") as connection:
         channel = await connection.channel()
-        queue = await channel.get_queue(routing.PROJECTOR_QUEUE)
+        queue = await channel.get_queue(queue_name)
         while (message := await queue.get(no_ack=True, fail=False)) is not None:
             for event in codec.decode(
                 message.body, content_type=message.content_type, content_encoding=message.content_encoding

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
-from wavecom_common.events import codec, routing, types
+from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
-from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REPLAYED_HEADER
@@ -169,7 +168,7 @@ async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only
         with monkeypatch.context() as bug:
             bug.setattr(loop, "_claim", None)
             await publish(stage, event)
-            dead = await eventually(lambda: dead_letters(stage), what="the dead letter")
+            dead = await eventually(lambda: taken(stage, routing.dead_queue(QUEUE)), what="the dead letter")
         assert dead == [event]
         assert types.FAILED in [told.type for told in await taken(stage)]
 
@@ -200,18 +199,6 @@ async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only
 def database_of(stage: Stage, url: str = "") -> Database:
     url = url or stage.environment["WAVECOM_MONGODB_URL"]
     return Database(url, stage.environment["WAVECOM_MONGODB_DATABASE"], operation_timeout_s=1)
-
-
-async def dead_letters(stage: Stage) -> list[Event]:
-    found: list[Event] = []
-    async with connected(stage.broker_url, "test") as connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue(routing.dead_queue(QUEUE), ensure=False)
-        while (message := await queue.get(no_ack=True, fail=False)) is not None:
-            found += codec.decode(
-                message.body, content_type=message.content_type, content_encoding=message.content_encoding
-            )
-    return found
 
 
 async def replay(stage: Stage, event: Event) -> None:

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from wavecom_common.events import codec, routing, types
-from wavecom_common.messaging.connection import connected
+from wavecom_common.events import routing, types
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
@@ -35,7 +34,7 @@ async def test_one_event_of_ten_kills_every_consumer_and_it_alone_is_given_up(st
     record.touch()
 
     async def over(consumer: asyncio.subprocess.Process) -> bool:
-        dead.extend(await dead_letters(stage))
+        dead.extend(await taken(stage, routing.dead_queue(routing.DISPATCHER_QUEUE)))
         return consumer.returncode is not None or (bool(dead) and set(record.read_text().split()) >= innocent)
 
     alive = False
@@ -50,13 +49,3 @@ async def test_one_event_of_ten_kills_every_consumer_and_it_alone_is_given_up(st
     assert [(end.type, end.notification_id) for end in await taken(stage)] == [(types.FAILED, poison.notification_id)]
     # Twice with the others, three times with its neighbours, three times alone.
     assert deaths == 8
-
-
-async def dead_letters(stage: Stage) -> list[Event]:
-    async with connected(stage.broker_url, "test") as connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue(routing.dead_queue(routing.DISPATCHER_QUEUE), ensure=False)
-        message = await queue.get(no_ack=True, fail=False)
-    if message is None:
-        return []
-    return codec.decode(message.body, content_type=message.content_type, content_encoding=message.content_encoding)
