@@ -4,6 +4,8 @@ The process is the real one; only the step before or after which it dies is wrap
 """
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import types
 from wavecom_common.hosting.sender import SenderSettings, run_sender
 from wavecom_common.kernel.clock import SystemClock
+from wavecom_common.messaging import handling
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.crashing import Method, die, dying_after, dying_before
@@ -25,6 +28,14 @@ def dying_during_the_call(method: Method, marker: Path) -> Method:
         await asyncio.wait([call], timeout=0.05)
         die(marker)
         return await call
+
+    return wrapped
+
+
+def dying_after_the_call(method: Method) -> Method:
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        await method(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return wrapped
 
@@ -54,6 +65,10 @@ def plant(point: str, marker: Path) -> None:
             EventPublisher.publish = dying_after_the_terminal_event(EventPublisher.publish, marker)  # type: ignore[method-assign]
         case "before ack":
             DeliveryLoop.handle = dying_after(DeliveryLoop.handle, marker)  # type: ignore[method-assign]
+        case "in every call":
+            # Impatient, so that a test need not let it die two dozen times.
+            handling.MAX_REDELIVERIES = handling.MAX_TRIALS = 1  # type: ignore[misc]
+            SimulatedProvider.deliver = dying_after_the_call(SimulatedProvider.deliver)  # type: ignore[method-assign]
         case "nowhere":
             pass
         case _:

@@ -2,12 +2,14 @@
 
 import asyncio
 import signal
+from functools import partial
 
 import pytest
-from wavecom_common.events import types
+from wavecom_common.events import routing, types
 from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
 
-from tests.fault.stage import UNKNOWN, Stage, order, sender, settled, told
+from tests.fault.stage import UNKNOWN, Stage, order, sender, settled, taken, told
 
 
 async def run_to_the_end(stage: Stage, point: str, on_unknown: str = "resend") -> tuple[list[str], list[str]]:
@@ -50,6 +52,26 @@ async def test_killed_once_the_outcome_is_stored_the_provider_is_not_called_agai
     events, calls = await run_to_the_end(stage, point)
     assert len(calls) == 1
     assert sorted(events) == sorted([types.DISPATCHED, types.STARTED, types.SENT])
+
+
+@pytest.mark.timeout(120)
+async def test_a_call_that_kills_every_sender_is_given_up_and_told(stage: Stage) -> None:
+    notification_id = await order(stage)
+    dead: list[Event] = []
+
+    async def over(process: asyncio.subprocess.Process) -> bool:
+        dead.extend(await taken(stage, routing.dead_queue(routing.sender_queue("sms", "medium"))))
+        return bool(dead) or process.returncode is not None
+
+    while not dead:
+        async with sender(stage, "in every call") as process:
+            await eventually(partial(over, process), timeout_s=30, what="its death, or the end of all")
+    events = await told(stage)
+
+    assert [event.notification_id for event in dead] == [notification_id]
+    assert sorted(events) == sorted([types.DISPATCHED, types.STARTED, types.OUTCOME_UNKNOWN, types.FAILED])
+    # Twice as one of many, twice alone.
+    assert stage.calls == [f"{notification_id}:1"] * 4
 
 
 async def test_a_client_that_wants_no_second_call_gets_none(stage: Stage) -> None:

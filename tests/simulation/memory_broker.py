@@ -9,8 +9,9 @@ from typing import Any
 
 from aio_pika import Message
 from wavecom_common.events import codec, routing
+from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.handling import Handling, Raw
-from wavecom_common.messaging.settlement import FAILURES_HEADER, SUSPECT_HEADER
+from wavecom_common.messaging.settlement import FAILURES_HEADER, RETURNS_HEADER, SUSPECT_HEADER
 from wavecom_common.messaging.topology import Queue, plan
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -116,7 +117,7 @@ class MemoryBroker:
             body=message.body,
             content_type=message.content_type,
             content_encoding=message.content_encoding,
-            redeliveries=stored.deliveries - 1,
+            redeliveries=stored.deliveries - 1 + int(str(message.headers.get(RETURNS_HEADER, 0))),
             failures=int(str(message.headers.get(FAILURES_HEADER, 0))),
             suspect=SUSPECT_HEADER in message.headers,
         )
@@ -144,7 +145,7 @@ class MemoryPublisher:
         encoded = codec.encode(events, compress_above_bytes=16_384)
         return Message(
             encoded.body,
-            message_id="simulated",
+            message_id=new_message_id(),
             content_type=codec.CONTENT_TYPE,
             content_encoding=encoded.content_encoding,
             headers=dict(headers or {}),

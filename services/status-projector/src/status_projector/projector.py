@@ -7,7 +7,7 @@ from typing import Final
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unstorable
-from wavecom_common.kernel.retrying import until_available
+from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
 from wavecom_common.storage.event_store import EventStore
@@ -63,7 +63,7 @@ class Projector:
     async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
         """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
         self._draining = incoming.draining
-        return await self._batcher.submit_all(incoming.events)
+        return await unless_left(self._batcher.submit_all(incoming.events), incoming.abandoned)
 
     async def _project(self, events: list[Event]) -> Sequence[Outcome]:
         try:

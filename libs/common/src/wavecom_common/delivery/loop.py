@@ -20,7 +20,7 @@ from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Draining, WavecomError
-from wavecom_common.kernel.retrying import until_available
+from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
@@ -114,7 +114,11 @@ class DeliveryLoop:
         begun: list[asyncio.Task[Outcome]] = []
         while len(begun) < len(events):
             # All events of a message are of one priority: they came through one queue.
-            count = await self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
+            turn = self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
+            try:
+                count = await unless_left(turn, incoming.abandoned)
+            except Draining:
+                break
             if incoming.draining.is_set() or incoming.abandoned.is_set():
                 self._slots.release(count)
                 break
@@ -142,11 +146,16 @@ class DeliveryLoop:
         found = await self._ledger.claim(key)
         match decide(found, owner=self._ledger.owner, now_ms=self._ledger.now_ms()):
             case Repeat(outcome, ended_at_ms):
-                return await self._publish_one(self._repeated(event, outcome, ended_at_ms))
+                return await self._repeat(event, outcome, ended_at_ms)
             case LookAgain():
                 return self._look_again
             case Resume() if found is not None and not await self._ledger.take_over(key, found):
                 return self._look_again
+            case Resume():
+                # Its sender died at it: the call may have taken effect, and this is the last chance to say so.
+                told = [self._started(event, self._clock.now_ms()), self._unknown(event)]
+                await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+                metering.count_events(told)
         outcome = self._made.get(key) or GivenUp(f"dead-lettered: {reason}")
         ended = await self._ledger.settle(key, outcome, self._clock.now_ms())
         self._made.pop(key, None)
@@ -204,9 +213,9 @@ class DeliveryLoop:
             case Repeat(GivenUp()) if incoming.replayed:
                 return await self._publish_one(next_attempt(event, self._clock.now_ms()))
             case Repeat(outcome, ended_at_ms):
-                return await self._publish_one(self._repeated(event, outcome, ended_at_ms))
+                return await self._repeat(event, outcome, ended_at_ms)
             case Resume() if found is not None and await self._ledger.take_over(key, found):
-                outcome = await self._resume(event, claimed.payloads)
+                outcome = self._made.get(key) or await self._resume(event, claimed.payloads)
             case Resume() | LookAgain():
                 return self._look_again
         settled = Settled(key, outcome, self._clock.now_ms())
@@ -241,12 +250,11 @@ class DeliveryLoop:
         """Go on with an attempt whose sender died at it: nobody knows whether its call took effect."""
         action = unknown_action(event)
         _log.warning("delivery_outcome_unknown", event_id=event.event_id, action=action)
-        now_ms = self._clock.now_ms()
-        told = [self._started(event, now_ms)]
+        told = [self._started(event, self._clock.now_ms())]
         if action != FAIL:
-            told.append(types.outcome_unknown(event, action=action, now_ms=now_ms))
-        metering.count_events(told)
+            told.append(self._unknown(event))
         await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+        metering.count_events(told)
         if action == FAIL:
             return UnknownOutcome("the sender died during the provider call")
         return await self._call(event, payloads)
@@ -327,12 +335,16 @@ class DeliveryLoop:
             event, outcome, provider=self._adapter.name, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
         )
 
-    def _repeated(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Consequences:
-        """What follows, told by somebody who did not make the call: the one who did may have died before its start."""
+    async def _repeat(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Outcome:
+        """Tell a stored outcome again; who told it first may have died at it, also before it told the start."""
         follows = self._consequences(event, outcome, ended_at_ms)
         if isinstance(outcome, GivenUp):
-            return follows
-        return replace(follows, now=[self._started(event, ended_at_ms), *follows.now])
+            await self._publish_one(follows)
+            return DeadLetter(outcome.error, fails=False)
+        return await self._publish_one(replace(follows, now=[self._started(event, ended_at_ms), *follows.now]))
+
+    def _unknown(self, event: Event) -> Event:
+        return types.outcome_unknown(event, action=unknown_action(event), now_ms=self._clock.now_ms())
 
     def _started(self, event: Event, now_ms: int) -> Event:
         return types.started(event, provider=self._adapter.name, now_ms=now_ms)

@@ -42,7 +42,7 @@ class UnknownOutcome:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """No sender could handle the attempt, and nobody called for it. Said by a sender, never by an adapter."""
+    """No sender could handle the attempt. Said by a sender, never by an adapter."""
 
     error: str
 

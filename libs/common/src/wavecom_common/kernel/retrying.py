@@ -1,9 +1,9 @@
 """Waiting out what time heals."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wavecom_common.kernel.backoff import reconnect_delays_s
 from wavecom_common.kernel.errors import Draining, Unavailable, Unroutable
@@ -32,3 +32,20 @@ async def until_available(
         if stop.is_set():
             raise Draining("stopping")
     raise AssertionError("the delays are endless")
+
+
+async def unless_left(step: Coroutine[Any, Any, Result], left: asyncio.Event) -> Result:
+    """The step's result. The step is cancelled when `left` is set before it is done.
+
+    Raises:
+        Draining: `left` was set.
+    """
+    task, leaving = asyncio.ensure_future(step), asyncio.ensure_future(left.wait())
+    try:
+        await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Draining("nobody waits for it any more")
+        return task.result()
+    finally:
+        leaving.cancel()
+        task.cancel()

@@ -19,7 +19,13 @@ from wavecom_common.messaging.connection import broker_errors, keep_session, los
 from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
 from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
-from wavecom_common.messaging.settlement import FAILURES_HEADER, REPLAYED_HEADER, SUSPECT_HEADER, Settlement
+from wavecom_common.messaging.settlement import (
+    FAILURES_HEADER,
+    REPLAYED_HEADER,
+    RETURNS_HEADER,
+    SUSPECT_HEADER,
+    Settlement,
+)
 from wavecom_common.messaging.topology import message_counts
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
@@ -187,7 +193,7 @@ def _raw(queue: str, message: AbstractIncomingMessage) -> Raw:
         body=message.body,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
-        redeliveries=_count(message.headers.get("x-delivery-count")),
+        redeliveries=_count(message.headers.get("x-delivery-count")) + _count(message.headers.get(RETURNS_HEADER)),
         failures=_count(message.headers.get(FAILURES_HEADER)),
         suspect=SUSPECT_HEADER in message.headers,
         replayed=REPLAYED_HEADER in message.headers,

@@ -24,6 +24,8 @@ from wavecom_common.telemetry.logs import get_logger
 MAX_REDELIVERIES: Final = 10
 # How often a suspect may come back before it is taken apart, and, when it is of one event, given up.
 MAX_TRIALS: Final = 5
+# So many messages left to the broker are remembered.
+_MAX_LEFT: Final = 10_000
 # How often an event may make its handler raise.
 MAX_FAILURES: Final = 3
 
@@ -72,6 +74,8 @@ class Handling:
         self._draining = draining
         self._give_up = give_up
         self._trial = asyncio.Lock()
+        # How often a message was left to the broker by us, who live: so often it came back for no fault of its own.
+        self._left: dict[str, int] = {}
 
     async def process(self, raw: Raw, abandoned: asyncio.Event) -> bool:
         """True when the message is dealt with and may be acknowledged; False when it is left to the broker.
@@ -83,10 +87,13 @@ class Handling:
         except Undecodable as error:
             reason = f"undecodable: {error}"
             return await self._until_done(raw, lambda: self._dead_letter(raw, reason), abandoned)
-        incoming = _incoming(raw, events, self._draining, abandoned)
+        redeliveries = max(0, raw.redeliveries - self._left.get(raw.message_id, 0))
+        incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, abandoned)
         open_spans = _open_spans(incoming)
         try:
-            return await self._until_done(raw, lambda: self._handle(incoming), abandoned)
+            done = await self._until_done(raw, lambda: self._handle(incoming), abandoned)
+            self._remember(raw.message_id, done=done)
+            return done
         except Exception as error:  # noqa: BLE001 - nothing that goes wrong may keep a message unacknowledged for ever
             reason = f"could not be settled: {type(error).__name__}"
             _log.exception("settlement_failed", queue=raw.queue, message_id=raw.message_id)
@@ -95,18 +102,26 @@ class Handling:
             for span in open_spans:
                 spans.end(span)
 
+    def _remember(self, message_id: str, *, done: bool) -> None:
+        if done:
+            self._left.pop(message_id, None)
+        elif len(self._left) < _MAX_LEFT:
+            self._left[message_id] = self._left.get(message_id, 0) + 1
+        else:
+            self._left.clear()
+
     async def _handle(self, incoming: Incoming) -> None:
         if incoming.suspect:
             await self._try_alone(incoming)
         elif incoming.redeliveries > MAX_REDELIVERIES:
-            await self._send_back(incoming, suspect=True)
+            await self._send_back(incoming, suspect=True, returns=0)
         else:
             await self._settlement.settle(incoming, await self._outcomes(incoming))
 
     async def _try_alone(self, incoming: Incoming) -> None:
         if self._trial.locked():
             # Not held until its turn comes: it would come back with the one that is being tried.
-            await self._send_back(incoming, suspect=True)
+            await self._send_back(incoming, suspect=True, returns=incoming.redeliveries)
             return
         async with self._trial:
             await self._let_others_go(incoming)
@@ -114,7 +129,7 @@ class Handling:
                 await self._try(incoming)
             elif len(incoming.events) > 1:
                 for event in incoming.events:
-                    await self._send_back(replace(incoming, events=[event]), suspect=True)
+                    await self._send_back(replace(incoming, events=[event]), suspect=True, returns=0)
             else:
                 reason = f"given out {incoming.redeliveries} times, alone, and never finished"
                 await self._settlement.settle(incoming, [await self._given_up(incoming.events[0], reason)])
@@ -136,13 +151,16 @@ class Handling:
     async def _try(self, incoming: Incoming) -> None:
         try:
             outcomes = await self._outcomes(incoming)
-        except (Unavailable, Unroutable):
-            await self._send_back(incoming, suspect=False)
+        except (Unavailable, Unroutable) as error:
+            if incoming.abandoned.is_set():
+                # The broker gives it out again itself.
+                raise Draining("left during its trial") from error
+            await self._send_back(incoming, suspect=False, returns=0)
         else:
             await self._settlement.settle(incoming, outcomes)
 
-    async def _send_back(self, incoming: Incoming, *, suspect: bool) -> None:
-        await self._settlement.again(incoming, delay_ms=self._retry_delay_ms, suspect=suspect)
+    async def _send_back(self, incoming: Incoming, *, suspect: bool, returns: int) -> None:
+        await self._settlement.again(incoming, delay_ms=self._retry_delay_ms, suspect=suspect, returns=returns)
 
     async def _outcomes(self, incoming: Incoming) -> Sequence[Outcome]:
         try:

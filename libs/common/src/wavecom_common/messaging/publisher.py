@@ -62,7 +62,7 @@ class EventPublisher:
         self._usable = asyncio.Event()
         self._missing: list[str] = []
         # The keys whose last message the broker returned.
-        self._unbound: set[str] = set()
+        self._unbound: set[tuple[str, str]] = set()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         # Handed to the broker since the start, confirmed or not.
@@ -78,7 +78,8 @@ class EventPublisher:
         if self._missing:
             return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
         if self._unbound:
-            return f"no queue is bound for {min(self._unbound)}: run `wavecom topology apply`"
+            exchange, key = min(self._unbound)
+            return f"no queue is bound to {exchange} for {key}: run `wavecom topology apply`"
         return None if self._usable.is_set() else "not connected to the broker"
 
     async def drain(self) -> None:
@@ -193,12 +194,16 @@ class EventPublisher:
     async def _send_batch(self, exchange: str, key: str, events: list[Event]) -> None:
         if self._missing:
             raise Unroutable(f"queue {self._missing[0]} is missing")
+        once_more = routing.and_then(key)
+        if once_more is not None and (exchange, once_more) in self._unbound:
+            # Until the next look: the event store would hear of requests that are not accepted.
+            raise Unroutable(f"no queue is bound to {exchange} for {once_more}")
         metrics.BATCH_SIZE.labels("publish").observe(len(events))
         self.messages_published += 1
         self.events_published += len(events)
         message = self.message(events)
         await self.publish_message(exchange, key, message)
-        if (once_more := routing.and_then(key)) is not None:
+        if once_more is not None:
             again = copy(message)
             again.message_id = new_message_id()
             await self.publish_message(exchange, once_more, again)
@@ -211,11 +216,11 @@ class EventPublisher:
         try:
             await target.publish(message, key, mandatory=True)
         except PublishError as error:
-            self._unbound.add(key)
+            self._unbound.add((exchange, key))
             raise Unroutable(f"no queue is bound to {exchange} for {key}") from error
         except DeliveryError as error:
             raise Overloaded(f"the broker refused a message for {key}: a queue is full") from error
-        self._unbound.discard(key)
+        self._unbound.discard((exchange, key))
 
     async def _session(self, connection: AbstractConnection) -> None:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -1,6 +1,7 @@
 """Carrying out what was decided about an event that was not simply dealt with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from aio_pika import DeliveryMode, Message
@@ -18,6 +19,8 @@ from wavecom_common.telemetry.logs import get_logger
 
 FAILURES_HEADER: Final = "wavecom-failures"
 SUSPECT_HEADER: Final = "wavecom-suspect"
+# How often it came back before it was published anew; the broker counts from there.
+RETURNS_HEADER: Final = "wavecom-returns"
 # Of a message that an operator sent back: a sender orders a next attempt in place of one that was given up.
 REPLAYED_HEADER: Final = "wavecom-replayed"
 REASON_HEADER: Final = "wavecom-reason"
@@ -46,13 +49,13 @@ class Settlement:
             elif isinstance(outcome, DeadLetter):
                 await self._dead_letter(incoming.queue, event, outcome)
 
-    async def again(self, incoming: Incoming, *, delay_ms: int, suspect: bool) -> None:
-        """Send a message back to its queue, to be given out as if for the first time.
+    async def again(self, incoming: Incoming, *, delay_ms: int, suspect: bool, returns: int) -> None:
+        """Send a message back to its queue, as one that came back so often.
 
         Raises:
             Unavailable: not confirmed; call again.
         """
-        headers = _headers(incoming, incoming.failures) | ({SUSPECT_HEADER: 1} if suspect else {})
+        headers = _headers(replace(incoming, suspect=suspect, redeliveries=returns), incoming.failures)
         message = self._publisher.message(incoming.events, headers)
         key = routing.direct_key(incoming.queue)
         await self._publisher.publish_message(routing.retry_name(delay_ms), key, message)
@@ -105,6 +108,12 @@ class Settlement:
 
 
 def _headers(incoming: Incoming, failures: int) -> dict[str, FieldValue]:
-    """What has to be known of a message when it comes again."""
+    """What has to be known of a message when it comes again: a trial that ended with "later" acquits nobody."""
     headers: dict[str, FieldValue] = {FAILURES_HEADER: failures}
-    return headers | ({REPLAYED_HEADER: 1} if incoming.replayed else {})
+    if incoming.redeliveries:
+        headers[RETURNS_HEADER] = incoming.redeliveries
+    if incoming.suspect:
+        headers[SUSPECT_HEADER] = 1
+    if incoming.replayed:
+        headers[REPLAYED_HEADER] = 1
+    return headers
