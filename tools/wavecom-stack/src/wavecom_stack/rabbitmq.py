@@ -20,6 +20,9 @@ EPMD_STAGE: Final = "epmd"
 
 # Debian's rabbitmq-server on PATH is a wrapper that switches to a user of its own; these scripts run as the caller.
 _SCRIPTS: Final = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
+# What is due when the broker starts may find that the exchange it goes to is not there yet; it tries again after this
+# time, in ms, which is three minutes unless told otherwise. Seen after one of a dozen kills.
+_ADVANCED: Final = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
 _VERSION: Final = re.compile(r"rabbitmq_server-(\d+)\.(\d+)")
 
 
@@ -126,6 +129,7 @@ class PrivateBroker:
         data = self.folder.data("rabbitmq")
         for name in ("home", "node", "log"):
             (data / name).mkdir(parents=True, exist_ok=True)
+        (data / "advanced.config").write_text(_ADVANCED)
         (data / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (data / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {LOOPBACK}:{self.amqp_port}\n"
