@@ -11,6 +11,7 @@ from aio_pika import Message
 from wavecom_common.events import codec, routing
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.messaging.incoming import Link
 from wavecom_common.messaging.settlement import FAILURES_HEADER, RETURNS_HEADER, SUSPECT_HEADER
 from wavecom_common.messaging.topology import Queue, plan
 from wavecom_proto.v1.events_pb2 import Event
@@ -35,14 +36,13 @@ class Reader:
     queues: Sequence[str]
     handling: Handling
     holding: dict[Stored, str] = field(default_factory=dict)
-    # Of its link: set when that is lost, and another one made.
-    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+    link: Link = field(default_factory=Link)
 
     def lose_link(self) -> None:
-        """What came over it need not be finished."""
+        """What came over it need not be finished. It makes another one."""
         self.holding = {}
-        self.abandoned.set()
-        self.abandoned = asyncio.Event()
+        self.link.lose()
+        self.link = Link()
 
 
 class MemoryBroker:
@@ -108,7 +108,7 @@ class MemoryBroker:
         return chosen
 
     async def _give(self, reader: Reader, queue: str, stored: Stored) -> None:
-        abandoned = reader.abandoned
+        link = reader.link
         await reader.process.step(may_fail=False)
         message = stored.message
         raw = Raw(
@@ -121,7 +121,7 @@ class MemoryBroker:
             failures=int(str(message.headers.get(FAILURES_HEADER, 0))),
             suspect=SUSPECT_HEADER in message.headers,
         )
-        done = await reader.handling.process(raw, abandoned)
+        done = await reader.handling.process(raw, link)
         await reader.process.stop_if_dead()
         if done:
             # Lost with the link when the message went back meanwhile.

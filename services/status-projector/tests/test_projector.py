@@ -10,7 +10,7 @@ from status_projector import projection
 from status_projector.checker import Checker
 from status_projector.projector import Projector
 from wavecom_common.events import types
-from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.errors import Draining, Unavailable
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter
 from wavecom_common.storage import facts_document, names
@@ -131,6 +131,48 @@ async def test_an_outage_is_the_callers_to_wait_for() -> None:
         await _projector(away)(_incoming([a_request()]))
 
     await away.close()
+
+
+@pytest.mark.connected
+async def test_what_is_begun_is_stored_and_folded_also_when_the_process_is_told_to_stop(database: Database) -> None:
+    store = _SlowStore(database)
+    incoming = _incoming([a_request()])
+    projecting = asyncio.create_task(Projector(store, ReadModel(database), max_events=9, linger_s=0)(incoming))
+    await store.asked.wait()
+
+    incoming.draining.set()
+    incoming.link.abandoned.set()
+    assert not (await asyncio.wait([projecting], timeout=0.1))[0]
+    store.answer.set()
+
+    assert await projecting == [ACK]
+    assert set(await _model(database)) == {incoming.events[0].notification_id}
+
+
+@pytest.mark.connected
+async def test_nobody_waits_for_the_database_over_a_lost_link(database: Database) -> None:
+    store = _SlowStore(database)
+    incoming = _incoming([a_request()])
+    projecting = asyncio.create_task(Projector(store, ReadModel(database), max_events=9, linger_s=0)(incoming))
+    await store.asked.wait()
+
+    incoming.link.lose()
+
+    with pytest.raises(Draining):
+        await projecting
+
+
+class _SlowStore(EventStore):
+    """Answers when it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        self.asked.set()
+        await self.answer.wait()
+        return await super().append(events)
 
 
 class _CountingStore(EventStore):

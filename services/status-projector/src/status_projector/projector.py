@@ -61,9 +61,12 @@ class Projector:
         )
 
     async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
-        """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
+        """Store and fold the events of one message. An event the database refuses is dead-lettered, alone.
+
+        Also while the process is stopping, so that the last projector leaves no model behind its store.
+        """
         self._draining = incoming.draining
-        return await unless_left(self._batcher.submit_all(incoming.events), incoming.abandoned)
+        return await unless_left(self._batcher.submit_all(incoming.events), incoming.link.lost)
 
     async def _project(self, events: list[Event]) -> Sequence[Outcome]:
         try:

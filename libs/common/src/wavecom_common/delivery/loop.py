@@ -116,10 +116,10 @@ class DeliveryLoop:
             # All events of a message are of one priority: they came through one queue.
             turn = self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
             try:
-                count = await unless_left(turn, incoming.abandoned)
+                count = await unless_left(turn, incoming.link.abandoned)
             except Draining:
                 break
-            if incoming.draining.is_set() or incoming.abandoned.is_set():
+            if incoming.link.abandoned.is_set():
                 self._slots.release(count)
                 break
             begun += self._begin(events[len(begun) : len(begun) + count], incoming)

@@ -17,7 +17,7 @@ from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.messaging.acks import Acks, AckWriter
 from wavecom_common.messaging.connection import broker_errors, keep_session, lost
 from wavecom_common.messaging.handling import Handling, Raw
-from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
+from wavecom_common.messaging.incoming import GiveUp, Handler, Link, dead_letter
 from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
 from wavecom_common.messaging.settlement import (
     FAILURES_HEADER,
@@ -59,7 +59,7 @@ class Consumer:
         self._prefetch = prefetch
         self._draining = asyncio.Event()
         # Of the session there is.
-        self._abandoned = asyncio.Event()
+        self._link = Link()
         self._handling = Handling(
             handler,
             Settlement(publisher, clock),
@@ -90,7 +90,7 @@ class Consumer:
     async def drain(self) -> None:
         """Take no new messages, and return when those begun are dealt with or left to the broker."""
         self._draining.set()
-        self._abandoned.set()
+        self._link.abandoned.set()
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._processed()
@@ -110,10 +110,10 @@ class Consumer:
         channel = await connection.channel()
         await channel.set_qos(self._prefetch)
         acks = Acks(await _ack_writer(channel))
-        self._abandoned = abandoned = asyncio.Event()
+        self._link = link = Link()
         ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._draining.wait())]
         try:
-            tags = [await self._consume(channel, queue, acks, abandoned) for queue in self._queues]
+            tags = [await self._consume(channel, queue, acks, link) for queue in self._queues]
             self._consuming = True
             _log.info("consuming", queues=list(self._queues))
             while not (await asyncio.wait(ends, timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
@@ -125,8 +125,7 @@ class Consumer:
                 await self._stop(channel, tags, acks)
         finally:
             self._consuming = False
-            # The broker gives out again what came over this link: whatever still waits need not.
-            abandoned.set()
+            link.lose()
             for end in ends:
                 end.cancel()
 
@@ -141,20 +140,20 @@ class Consumer:
         if self._processing:
             await asyncio.wait(self._processing)
 
-    async def _consume(self, channel: AbstractChannel, name: str, acks: Acks, abandoned: asyncio.Event) -> str:
+    async def _consume(self, channel: AbstractChannel, name: str, acks: Acks, link: Link) -> str:
         async def on_message(message: AbstractIncomingMessage) -> None:
             assert message.delivery_tag is not None
             acks.delivered(message.delivery_tag)
             if not self._draining.is_set():
-                task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag, abandoned))
+                task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag, link))
                 self._processing.add(task)
                 task.add_done_callback(self._processing.discard)
 
         queue = await channel.declare_queue(name, passive=True)
         return await queue.consume(on_message)
 
-    async def _process(self, raw: Raw, acks: Acks, tag: int, abandoned: asyncio.Event) -> None:
-        if await self._handling.process(raw, abandoned):
+    async def _process(self, raw: Raw, acks: Acks, tag: int, link: Link) -> None:
+        if await self._handling.process(raw, link):
             acks.finish(tag)
 
     async def _observe(self, connection: AbstractConnection) -> None:

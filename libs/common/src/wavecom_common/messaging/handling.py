@@ -13,7 +13,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_common.events import codec
 from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.retrying import until_available
-from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, dead_letter
+from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, Link, dead_letter
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import spans
@@ -77,27 +77,24 @@ class Handling:
         # How often a message was left to the broker by us, who live: so often it came back for no fault of its own.
         self._left: dict[str, int] = {}
 
-    async def process(self, raw: Raw, abandoned: asyncio.Event) -> bool:
-        """True when the message is dealt with and may be acknowledged; False when it is left to the broker.
-
-        `abandoned` is set when the process stops, or the link is lost over which the message came.
-        """
+    async def process(self, raw: Raw, link: Link) -> bool:
+        """True when the message is dealt with and may be acknowledged; False when it is left to the broker."""
         try:
             events = codec.decode(raw.body, content_type=raw.content_type, content_encoding=raw.content_encoding)
         except Undecodable as error:
             reason = f"undecodable: {error}"
-            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), abandoned)
+            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), link)
         redeliveries = max(0, raw.redeliveries - self._left.get(raw.message_id, 0))
-        incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, abandoned)
+        incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, link)
         open_spans = _open_spans(incoming)
         try:
-            done = await self._until_done(raw, lambda: self._handle(incoming), abandoned)
+            done = await self._until_done(raw, lambda: self._handle(incoming), link)
             self._remember(raw.message_id, done=done)
             return done
         except Exception as error:  # noqa: BLE001 - nothing that goes wrong may keep a message unacknowledged for ever
             reason = f"could not be settled: {type(error).__name__}"
             _log.exception("settlement_failed", queue=raw.queue, message_id=raw.message_id)
-            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), abandoned)
+            return await self._until_done(raw, lambda: self._dead_letter(raw, reason), link)
         finally:
             for span in open_spans:
                 spans.end(span)
@@ -144,15 +141,15 @@ class Handling:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(random.uniform(0.2, 0.8) * self._retry_delay_ms / 1000):
-                await incoming.abandoned.wait()
-        if incoming.abandoned.is_set():
+                await incoming.link.abandoned.wait()
+        if incoming.link.abandoned.is_set():
             raise Draining("left before its trial")
 
     async def _try(self, incoming: Incoming) -> None:
         try:
             outcomes = await self._outcomes(incoming)
         except (Unavailable, Unroutable) as error:
-            if incoming.abandoned.is_set():
+            if incoming.link.abandoned.is_set():
                 # The broker gives it out again itself.
                 raise Draining("left during its trial") from error
             await self._send_back(incoming, suspect=False, returns=0)
@@ -198,7 +195,7 @@ class Handling:
             reason=reason,
         )
 
-    async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]], abandoned: asyncio.Event) -> bool:
+    async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]], link: Link) -> bool:
         waiting = False
 
         def tell(error: Exception) -> None:
@@ -208,19 +205,19 @@ class Handling:
             waiting = True
 
         try:
-            await until_available(step, stop=abandoned, tell=tell)
+            await until_available(step, stop=link.abandoned, tell=tell)
         except Draining:
             return False
         return True
 
 
-def _incoming(raw: Raw, events: Sequence[Event], draining: asyncio.Event, abandoned: asyncio.Event) -> Incoming:
+def _incoming(raw: Raw, events: Sequence[Event], draining: asyncio.Event, link: Link) -> Incoming:
     return Incoming(
         raw.queue,
         raw.message_id,
         events,
         draining,
-        abandoned,
+        link,
         redeliveries=raw.redeliveries,
         failures=raw.failures,
         suspect=raw.suspect,

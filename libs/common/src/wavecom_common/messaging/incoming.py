@@ -10,6 +10,21 @@ from wavecom_common.messaging.outcome import DeadLetter, Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """The link over which messages came, as far as those who are at work on them need to know."""
+
+    # Set when it is lost: the broker gives out again what came over it, whatever is done about it here.
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    # Set when it is lost or the process is stopping: what is not begun need not be, raise `Draining`.
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def lose(self) -> None:
+        """It is gone."""
+        self.lost.set()
+        self.abandoned.set()
+
+
+@dataclass(frozen=True, slots=True)
 class Incoming:
     """The events of one message, of one routing key, and how the message came."""
 
@@ -18,9 +33,8 @@ class Incoming:
     events: Sequence[Event]
     # Set when the process is stopping: start nothing new, raise `Draining`.
     draining: asyncio.Event
-    # Set when it is stopping, or the link is lost over which this came and the broker gives it out again: what is not
-    # begun need not be, raise `Draining`.
-    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+    # Over which it came.
+    link: Link = field(default_factory=Link)
     # How often the broker gave this message out before.
     redeliveries: int = 0
     # How often handling its event raised before; only a message of one event has failures.
