@@ -8,6 +8,8 @@ from status_projector.recovery import ATTEMPT, REQUEST, RETRY
 from status_projector.resending import Resender
 from status_projector.sweeper import REPAIRED, Limits, Sweeper
 from wavecom_common.events import routing, types
+from wavecom_common.storage import names
+from wavecom_common.storage.driver import ObjectId
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.sweeps import Sweeps
@@ -143,6 +145,21 @@ async def test_a_model_behind_its_store_is_brought_up_to_it(bench: Any) -> None:
     assert facts is not None
     assert facts.head.status == "sent"
     assert await bench.waiting() == {}
+
+
+async def test_a_notification_the_model_refuses_keeps_no_other_from_being_brought_up(bench: Any) -> None:
+    requests = [a_request() for _ in range(3)]
+    await bench.project(requests)
+    orders = [types.dispatched(request, attempt=1, now_ms=NOW_MS) for request in requests]
+    await EventStore(bench.database).append(
+        [types.sent(order, provider="simulated", provider_message_id="", now_ms=NOW_MS + 9) for order in orders]
+    )
+    refused = {"$nor": [{"_id": ObjectId(requests[1].notification_id), "head.status": "sent"}]}
+    model = bench.database.collection(names.NOTIFICATIONS)
+    await model.database.command("collMod", model.name, validator=refused)
+    sweeper = a_sweeper(bench)
+
+    assert [await sweeper.sweep() for _ in range(3)] == [{}, {REPAIRED: 2}, {}]
 
 
 async def test_stuck_notifications_are_found_by_an_index(bench: Any) -> None:

@@ -5,7 +5,7 @@ It should never find any. What it finds was lost on the way in spite of everythi
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -13,15 +13,15 @@ from typing import Final
 from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
-from wavecom_common.kernel.errors import Unavailable, Unroutable
+from wavecom_common.kernel.errors import Unavailable, Unroutable, Unstorable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.read_model import Overdue
 from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
+from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector import projection, recovery
 from status_projector.recovery import Order
@@ -171,18 +171,26 @@ class Sweeper:
     async def _send_again(self, notification_ids: Collection[str]) -> Mapping[str, int]:
         now_ms = self._clock.now_ms()
         orders: list[Order] = []
-        repaired: dict[str, Facts] = {}
-        for events in (await self._store.histories_of(notification_ids)).values():
+        behind: dict[str, Sequence[Event]] = {}
+        for notification_id, events in (await self._store.histories_of(notification_ids)).items():
             order = recovery.missing(events, now_ms)
             if order is not None:
                 orders.append(order)
             else:
-                repaired |= projection.fold(events)
+                behind[notification_id] = events
         await self._resender.send(orders, now_ms)
-        await self._model.merge(repaired)
         swept = Counter(order.kind for order in orders)
-        if repaired:
+        if repaired := [one for one, events in behind.items() if await self._repair(one, events)]:
             swept[REPAIRED] = len(repaired)
         for kind, count in swept.items():
             metrics.SWEPT.labels(kind).inc(count)
         return swept
+
+    async def _repair(self, notification_id: str, events: Sequence[Event]) -> bool:
+        """Bring the model up to the store. One at a time: what is refused, for whatever reason, keeps nobody else."""
+        try:
+            await self._model.merge(projection.fold(events))
+        except Unstorable as refusal:
+            _log.error("model_not_repaired", notification_id=notification_id, error=str(refusal))
+            return False
+        return True
