@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pymongo import MongoClient
+from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.topology import message_counts
 from wavecom_common.testing.otlp import OtlpReceiver
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.infra import MONGODB_URL, RABBITMQ_URL, Infra
@@ -69,3 +73,12 @@ def running_system(
             otlp.stop()
             with MongoClient(infra.mongodb_url) as client:
                 client.drop_database(database)
+
+
+async def dead_letters(broker_url: str) -> int:
+    """How many messages were given up, by any process."""
+    queues = [routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES]
+    dead = [routing.dead_queue(one) for one in (*queues, routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE)]
+    async with connected(broker_url, "test") as connection:
+        counts = await message_counts(connection, dead)
+    return sum(count or 0 for count in counts.values())

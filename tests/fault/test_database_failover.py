@@ -1,15 +1,11 @@
 """Three members of a replica set, and the primary is killed while everybody writes."""
 
 import asyncio
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 from status_projector import projection
 from wavecom_common.events.outcomes import Delivered
 from wavecom_common.storage import indexes
@@ -18,78 +14,29 @@ from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.waiting import eventually
-from wavecom_stack.mongodb import find_server
-from wavecom_stack.ports import free_ports
+from wavecom_fault.client import SteadyLoad
+from wavecom_fault.judge import Judge
+from wavecom_stack.infra import MONGODB_URL, Infra
 
+from tests.fault.replica_set import ReplicaSet
 from tests.fault.writers import deliver
-
-Members = dict[int, "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def members(tmp_path: Path) -> Iterator[Members]:
-    """Three servers, by port."""
-    server = find_server()
-    assert server is not None
-    ports = free_ports()
-    running: Members = {}
-    for _ in range(3):
-        port = next(ports)
-        folder = tmp_path / str(port)
-        folder.mkdir()
-        options = f"--replSet rs0 --bind_ip 127.0.0.1 --port {port} --nounixsocket --wiredTigerCacheSizeGB 0.25 --quiet"
-        command = [server, *options.split(), "--dbpath", folder, "--logpath", folder / "log"]
-        running[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    yield running
-    for process in running.values():
-        process.kill()
-        process.wait()
+from tests.system import System, dead_letters, running_system
 
 
 @pytest.fixture
-async def url(members: Members) -> str:
-    """The set's address, once it has a primary."""
-    hosts = [{"_id": number, "host": f"127.0.0.1:{port}"} for number, port in enumerate(members)]
-    config = {"_id": "rs0", "members": hosts, "settings": {"electionTimeoutMillis": 2000}}
-    first = next(iter(members))
-
-    def initiated() -> bool:
-        with MongoClient[dict[str, Any]](
-            f"mongodb://127.0.0.1:{first}/?directConnection=true", serverSelectionTimeoutMS=1000
-        ) as client:
-            try:
-                client.admin.command("replSetInitiate", config)
-            except PyMongoError as error:
-                return "already initialized" in str(error)
-            return True
-
-    await eventually(lambda: asyncio.to_thread(initiated), timeout_s=60, what="the replica set")
-    url = "mongodb://" + ",".join(f"127.0.0.1:{port}" for port in members) + "/?replicaSet=rs0"
-    await eventually(lambda: asyncio.to_thread(primary_port, url), timeout_s=60, what="a primary")
-    return url
-
-
-def primary_port(url: str) -> int | None:
-    with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=1000) as client:
-        try:
-            client.admin.command("ping")
-        except PyMongoError:
-            return None
-        return client.primary[1] if client.primary else None
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    database = Database(url, "failover")
-    await indexes.apply(database)
-    yield database
-    await database.close()
+async def replica_set(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
+    replica_set = ReplicaSet(tmp_path)
+    try:
+        await replica_set.start()
+        yield replica_set
+    finally:
+        replica_set.stop()
 
 
 @pytest.mark.timeout(240)
-async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed(
-    members: Members, url: str, database: Database
-) -> None:
+async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed(replica_set: ReplicaSet) -> None:
+    database = Database(replica_set.url, "failover")
+    await indexes.apply(database)
     ledger = Ledger(database, owner="a")
     store, model = EventStore(database), ReadModel(database)
     done: list[str] = []
@@ -100,9 +47,7 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed(
 
     load = [asyncio.create_task(deliver_many()) for _ in range(8)]
     await eventually(lambda: len(done) > 60, timeout_s=60)
-    killed = await asyncio.to_thread(primary_port, url)
-    assert killed is not None
-    members[killed].send_signal(signal.SIGKILL)
+    await replica_set.kill_primary()
     await asyncio.gather(*load)
     assert len(done) == 320
     folded = projection.fold([event async for event in store.stream()])
@@ -111,3 +56,39 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed(
     assert stored == folded
     found = await asyncio.gather(*[Ledger(database, owner="b").claim(f"{one}:1") for one in done[:50]])
     assert all(claim is not None and claim.outcome == Delivered("x") for claim in found)
+    await database.close()
+
+
+@pytest.mark.timeout(400)
+async def test_every_process_goes_on_with_another_primary_and_none_is_started_again(
+    replica_set: ReplicaSet, infra: Infra, management_url: str, tmp_path: Path
+) -> None:
+    more = {MONGODB_URL: replica_set.url, "WAVECOM_LEASE_S": "3"}
+    with running_system(infra, management_url, tmp_path, name="failover", more=more) as system:
+        address = urlsplit(system.api_url)
+        load = SteadyLoad(str(address.hostname), int(address.port or 0), per_s=60, clients=8)
+        ids, judge = load.accepted.ids, Judge(replica_set.url, system.database)
+        before = pids(system)
+
+        async def all_ended() -> bool:
+            return await asyncio.to_thread(judge.open, ids) == 0
+
+        load.start()
+        for accepted in (60, 400):
+            await eventually(lambda accepted=accepted: len(ids) > accepted, timeout_s=90)  # type: ignore[misc]
+            # The one killed before is back, for two of three are needed.
+            await replica_set.start()
+            await replica_set.kill_primary()
+        await eventually(lambda: len(ids) > 700, timeout_s=90, what="acceptance after two kills")
+        unanswered = await load.stop(60)
+        await eventually(all_ended, timeout_s=90, what="the end of all")
+
+        left_over = await dead_letters(system.broker_url)
+        verdict = await judge.verdict(ids, system.calls_file, left_over=left_over, unanswered=unanswered)
+        judge.close()
+        assert verdict.good, verdict
+        assert pids(system) == before != {}
+
+
+def pids(system: System) -> dict[str, str]:
+    return {file.name: file.read_text() for file in system.folder.glob("*.pid")}

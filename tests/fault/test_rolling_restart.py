@@ -15,10 +15,8 @@ import httpx
 import pytest
 from status_projector.checker import Checker
 from wavecom_common.events import routing, types
-from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
@@ -35,6 +33,7 @@ from wavecom_stack.state import State
 from wavecom_stack.testing import virtual_host
 from wavecom_stack.up import start
 
+from tests.system import dead_letters
 from tests.telemetry.edges import missing
 
 RECIPIENTS = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
@@ -67,13 +66,6 @@ class Fleet:
             asked = [client.get(f"{url}/health/ready") for url in self.state.admin_urls.values()]
             answers = await asyncio.gather(*asked, return_exceptions=True)
         return all(isinstance(answer, httpx.Response) and answer.is_success for answer in answers)
-
-    async def dead_letters(self) -> int:
-        queues = [routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES]
-        dead = [routing.dead_queue(one) for one in (*queues, routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE)]
-        async with connected(self.broker_url, "test") as connection:
-            counts = await topology.message_counts(connection, dead)
-        return sum(held or 0 for held in counts.values())
 
     @property
     def calls(self) -> Counter[tuple[str, int]]:
@@ -196,7 +188,7 @@ async def test_a_rolling_restart_loses_nothing_repeats_nothing_and_breaks_no_tra
     assert fleet.calls == dict.fromkeys(((one, 1) for one in ids), 1)
     assert types.OUTCOME_UNKNOWN not in {event.type for event in events}
     assert sorted(event.notification_id for event in events if event.type == "NotificationOpened") == sorted(newer)
-    assert await fleet.dead_letters() == 0
+    assert await dead_letters(fleet.broker_url) == 0
 
     await asyncio.to_thread(fleet.stack.stop)
     traces = fleet.traces()

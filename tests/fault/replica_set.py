@@ -1,0 +1,77 @@
+"""Three members of a replica set on this machine, to be killed."""
+
+import asyncio
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from wavecom_common.testing.waiting import eventually
+from wavecom_stack.mongodb import find_server
+from wavecom_stack.ports import free_ports
+
+_NAME: Final = "rs0"
+_OPTIONS: Final = f"--replSet {_NAME} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --quiet"
+
+
+class ReplicaSet:
+    """The servers by port, each with its own data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        ports = free_ports()
+        self._ports = [next(ports) for _ in range(3)]
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self.url: Final = f"mongodb://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/?replicaSet={_NAME}"
+
+    async def start(self) -> None:
+        """Start what does not run; return when there is a primary."""
+        for port in self._ports:
+            if port not in self._running:
+                self._running[port] = _server(port, self._folder)
+        await eventually(lambda: asyncio.to_thread(self._initiated), timeout_s=60, what="the replica set")
+        await eventually(lambda: asyncio.to_thread(self._primary), timeout_s=60, what="a primary")
+
+    async def kill_primary(self) -> None:
+        """SIGKILL to whoever is primary now."""
+        port = await asyncio.to_thread(self._primary)
+        assert port is not None
+        killed = self._running.pop(port)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+
+    def stop(self) -> None:
+        """End all of them."""
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+    def _initiated(self) -> bool:
+        hosts = [{"_id": number, "host": f"127.0.0.1:{port}"} for number, port in enumerate(self._ports)]
+        config = {"_id": _NAME, "members": hosts, "settings": {"electionTimeoutMillis": 2000}}
+        url = f"mongodb://127.0.0.1:{self._ports[0]}/?directConnection=true"
+        with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=1000) as client:
+            try:
+                client.admin.command("replSetInitiate", config)
+            except PyMongoError as error:
+                return "already initialized" in str(error)
+            return True
+
+    def _primary(self) -> int | None:
+        with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=1000) as client:
+            try:
+                client.admin.command("ping")
+            except PyMongoError:
+                return None
+            return client.primary[1] if client.primary else None
+
+
+def _server(port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    server = find_server()
+    assert server is not None
+    data = folder / str(port)
+    data.mkdir(exist_ok=True)
+    command = [server, *_OPTIONS.split(), "--port", str(port), "--dbpath", data, "--logpath", data / "log"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
