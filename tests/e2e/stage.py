@@ -1,18 +1,16 @@
 """A copy of ingest-api as a process of the test's own, on a real broker and database; nobody reads the queues."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from wavecom_common.events import codec, routing
-from wavecom_common.messaging.connection import connected
+from wavecom_common.events import routing
+from wavecom_common.testing.broker import taken
+from wavecom_common.testing.processes import running
 from wavecom_common.testing.waiting import eventually
-from wavecom_proto.v1.events_pb2 import Event
 
 SCRIPT = Path(__file__).with_name("crashing_api.py")
 PATH = "/api/notifications"
@@ -29,19 +27,9 @@ class Stage:
     folder: Path
 
 
-@asynccontextmanager
-async def process(stage: Stage, *command: str | Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+def process(stage: Stage, *command: str | Path, **more: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`python <command>`, with more settings, told to stop at the end if it still runs."""
-    with (stage.folder / "log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=stage.environment | more, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
+    return running(*command, environment=stage.environment | more, log=stage.folder / "log")
 
 
 @asynccontextmanager
@@ -65,19 +53,6 @@ async def takes_posts(client: httpx.AsyncClient) -> bool:
         return False
 
 
-async def taken(stage: Stage, queue: str) -> list[Event]:
-    """The events that wait in a queue, which is empty then."""
-    found: list[Event] = []
-    async with connected(stage.broker_url, "test") as connection:
-        channel = await connection.channel()
-        source = await channel.get_queue(queue)
-        while (message := await source.get(no_ack=True, fail=False)) is not None:
-            found += codec.decode(
-                message.body, content_type=message.content_type, content_encoding=message.content_encoding
-            )
-    return found
-
-
 async def published(stage: Stage) -> dict[str, str]:
     """The notification of each event that the dispatcher would get."""
-    return {event.event_id: event.notification_id for event in await taken(stage, routing.DISPATCHER_QUEUE)}
+    return {event.event_id: event.notification_id for event in await taken(stage.broker_url, routing.DISPATCHER_QUEUE)}

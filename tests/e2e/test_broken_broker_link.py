@@ -8,10 +8,11 @@ from time import perf_counter
 import httpx
 import pytest
 from wavecom_common.events import routing
+from wavecom_common.testing.broker import taken
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
 
-from tests.e2e.stage import BODY, KEY, PATH, Stage, api, taken
+from tests.e2e.stage import BODY, KEY, PATH, Stage, api
 from tests.proxied import proxied
 
 ACCEPT_TIMEOUT_S = 1.0
@@ -94,7 +95,7 @@ async def behind_a_proxy(stage: Stage, port: int, admin_port: int) -> AsyncItera
     assert clients.longest_s < ACCEPT_TIMEOUT_S + 1
     assert len(clients.accepted_under_key) == 1
     for queue in (routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE):
-        events = await taken(stage, queue)
+        events = await taken(stage.broker_url, queue)
         assert clients.accepted <= {event.notification_id for event in events}
         under_key = {event.notification_id for event in events if event.content.message == KEYED["message"]}
         assert under_key == clients.accepted_under_key

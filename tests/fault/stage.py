@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavecom_common.events import codec, routing, types
+from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing import broker
 from wavecom_common.testing.builders import a_dispatch, a_request
+from wavecom_common.testing.processes import running
 from wavecom_proto.v1.events_pb2 import Event
 
 # What is told of a call that was repeated.
@@ -43,19 +41,9 @@ class Stage:
         return log.read_text() if log.exists() else ""
 
 
-@asynccontextmanager
-async def process(stage: Stage, *command: str | Path, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+def process(stage: Stage, *command: str | Path, **more: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`python <command>`, with more settings, told to stop at the end if it still runs."""
-    with (stage.folder / "log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=stage.environment | more, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
+    return running(*command, environment=stage.environment | more, log=stage.folder / "log")
 
 
 def sender(
@@ -75,26 +63,18 @@ async def order(stage: Stage, on_unknown: str = "resend") -> str:
 
 async def publish(stage: Stage, *events: Event) -> None:
     """Put events on their way."""
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
-    await publisher.publish(events, timeout_s=10)
-    await publisher.close()
+    async with broker.publishing(stage.broker_url) as publisher:
+        await publisher.publish(events, timeout_s=10)
 
 
-async def taken(stage: Stage, queue_name: str = routing.PROJECTOR_QUEUE) -> list[Event]:
+async def taken(stage: Stage, queue: str = routing.PROJECTOR_QUEUE) -> list[Event]:
     """The events that came for the projector since they were taken last, each fact once, in order of first telling.
 
     Or those of another queue.
     """
     seen: dict[str, Event] = {}
-    async with connected(stage.broker_url, "test") as connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue(queue_name)
-        while (message := await queue.get(no_ack=True, fail=False)) is not None:
-            for event in codec.decode(
-                message.body, content_type=message.content_type, content_encoding=message.content_encoding
-            ):
-                seen.setdefault(event.event_id, event)
+    for event in await broker.taken(stage.broker_url, queue):
+        seen.setdefault(event.event_id, event)
     return list(seen.values())
 
 
@@ -109,5 +89,4 @@ async def settled(stage: Stage) -> bool:
     queues += [routing.retry_name(delay_ms) for delay_ms in DELAYS_MS]
     async with connected(stage.broker_url, "test") as connection:
         waiting = await topology.message_counts(connection, queues)
-        ready = await topology.message_counts(connection, [routing.PROJECTOR_QUEUE])
-    return not any(waiting.values()) and (ready[routing.PROJECTOR_QUEUE] or 0) >= 3
+    return not any(waiting.values()) and (await broker.depth(stage.broker_url, routing.PROJECTOR_QUEUE) or 0) >= 3

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from wavecom_common.events import routing
@@ -14,6 +15,8 @@ from wavecom_common.messaging.handling import MAX_REDELIVERIES
 from wavecom_common.messaging.incoming import Handler, Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import depth
+from wavecom_common.testing.broker import publishing as publishing_with
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
 
@@ -21,21 +24,13 @@ from tests.proxied import proxied
 
 PREFETCH = 20
 
+publishing = partial(publishing_with, required=[routing.PROJECTOR_QUEUE])
+
 
 @pytest.fixture
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan([100, 1000]), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def publishing(url: str) -> AsyncIterator[EventPublisher]:
-    publisher = EventPublisher(url, name="test", required_queues=[routing.PROJECTOR_QUEUE])
-    await publisher.start()
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
 
 
 @asynccontextmanager
@@ -144,8 +139,7 @@ async def test_a_cut_link_does_not_cut_short_what_is_being_handled(broker: str) 
 
 
 async def empty(url: str, queue: str) -> bool:
-    async with connected(url, "test") as connection:
-        return (await topology.message_counts(connection, [queue]))[queue] == 0
+    return await depth(url, queue) == 0
 
 
 async def test_what_waits_for_the_database_while_links_are_cut_again_and_again_is_handled_when_it_is_back(

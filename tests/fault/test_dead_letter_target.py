@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from wavecom_common.events import codec, routing
+from wavecom_common.events import routing
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import depth, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_stack import packages, rabbitmq
@@ -52,25 +52,6 @@ def own_broker(tmp_path: Path) -> Iterator[tuple[Stack, rabbitmq.PrivateBroker]]
         stack.stop()
 
 
-async def waiting(url: str, queue: str) -> int | None:
-    async with connected(url, "test") as connection:
-        return (await topology.message_counts(connection, [queue]))[queue]
-
-
-async def taken(url: str, queue: str) -> list[str]:
-    """Event ids of all messages that are there, which are taken out."""
-    ids: list[str] = []
-    async with connected(url, "test") as connection:
-        channel = await connection.channel()
-        found = await channel.get_queue(queue, ensure=False)
-        while message := await found.get(no_ack=True, fail=False):
-            events = codec.decode(
-                message.body, content_type=message.content_type, content_encoding=message.content_encoding
-            )
-            ids += [event.event_id for event in events]
-    return ids
-
-
 @pytest.mark.timeout(240)
 async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_queue_is_back(
     own_broker: tuple[Stack, rabbitmq.PrivateBroker],
@@ -81,20 +62,18 @@ async def test_what_is_due_while_its_queue_is_gone_is_held_and_comes_when_the_qu
         channel = await connection.channel()
         await channel.queue_delete(QUEUE)
     event = a_dispatch(request=a_request(channel="sms"))
-    publisher = EventPublisher(url, name="test", required_queues=[])
-    await publisher.start()
-    await publisher.publish_message(RETRY, routing.direct_key(QUEUE), publisher.message([event]))
-    await publisher.close()
+    async with publishing(url) as publisher:
+        await publisher.publish_message(RETRY, routing.direct_key(QUEUE), publisher.message([event]))
 
     async def due() -> bool:
-        return await waiting(url, RETRY) == 0
+        return await depth(url, RETRY) == 0
 
     await eventually(due, timeout_s=30, what="the end of the wait")
-    assert await waiting(url, QUEUE) is None
+    assert await depth(url, QUEUE) is None
     await topology.apply(url, topology.plan([1000]))
 
     async def there() -> bool:
-        return await waiting(url, QUEUE) == 1
+        return await depth(url, QUEUE) == 1
 
     await eventually(there, timeout_s=60, what="the message")
 
@@ -109,10 +88,8 @@ async def test_what_waits_in_a_queue_just_made_comes_after_the_broker_was_killed
     way = [queue for queue in everything.queues if queue.name in (QUEUE, routing.retry_name(5000))]
     await topology.apply(broker.url, replace(everything, queues=way))
     events = [a_dispatch(request=a_request(channel="sms")) for _ in range(1500)]
-    publisher = EventPublisher(broker.url, name="test", required_queues=[], max_events=1)
-    await publisher.start()
-    await publisher.publish_later(events, delay_ms=5000, timeout_s=60)
-    await publisher.close()
+    async with publishing(broker.url, max_events=1) as publisher:
+        await publisher.publish_later(events, delay_ms=5000, timeout_s=60)
     pid = stack.supervisor.pid("rabbitmq")
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: not psutil.pid_exists(pid), timeout_s=30, what="the broker's end")
@@ -121,7 +98,7 @@ async def test_what_waits_in_a_queue_just_made_comes_after_the_broker_was_killed
     come: set[str] = set()
 
     async def all_there() -> bool:
-        come.update(await taken(broker.url, QUEUE))
+        come.update(event.event_id for event in await taken(broker.url, QUEUE))
         return len(come) == len(events)
 
     await eventually(all_there, timeout_s=60, what="everything that waited")

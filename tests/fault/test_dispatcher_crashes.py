@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
+from wavecom_common.testing.broker import depth
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
 
@@ -22,13 +21,6 @@ QUICK = {
     "WAVECOM_SIMULATED_MIN_DELAY_MS": "0",
     "WAVECOM_SIMULATED_MAX_DELAY_MS": "0",
 }
-
-
-async def commands(stage: Stage) -> int:
-    """How many messages wait for the sender."""
-    queue = routing.sender_queue("sms", "medium")
-    async with connected(stage.broker_url, "test") as connection:
-        return (await topology.message_counts(connection, [queue]))[queue] or 0
 
 
 @pytest.mark.timeout(120)
@@ -50,7 +42,8 @@ async def test_killed_at_any_step_each_request_is_dispatched_and_called_once(
     async with process(stage, SCRIPT, point, stage.folder / "marker") as first:
         async with asyncio.timeout(30):
             assert await first.wait() == -signal.SIGKILL
-    assert (await commands(stage) > 0) == published
+    commands = await depth(stage.broker_url, routing.sender_queue("sms", "medium"))
+    assert bool(commands) == published
     async with process(stage, "-m", "sms_sender", **QUICK):
         if published:
             await eventually(all_sent, timeout_s=30, what="the end of all")

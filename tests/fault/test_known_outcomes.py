@@ -18,6 +18,7 @@ from wavecom_common.storage.driver import Collection, Document
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.storage.payloads import Payloads
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -202,8 +203,6 @@ def database_of(stage: Stage, url: str = "") -> Database:
 
 
 async def replay(stage: Stage, event: Event) -> None:
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
-    message = publisher.message([event], {REPLAYED_HEADER: 1})
-    await publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(QUEUE), message)
-    await publisher.close()
+    async with publishing(stage.broker_url) as publisher:
+        message = publisher.message([event], {REPLAYED_HEADER: 1})
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(QUEUE), message)

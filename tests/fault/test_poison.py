@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from wavecom_common.events import routing, types
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -22,12 +22,10 @@ async def test_one_event_of_ten_kills_every_consumer_and_it_alone_is_given_up(st
     poison = a_request(message="poison")
     neighbours = [a_request() for _ in range(9)]
     others = [a_request() for _ in range(20)]
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
     key = routing.direct_key(routing.DISPATCHER_QUEUE)
-    for events in ([*neighbours[:5], poison, *neighbours[5:]], others[:10], others[10:]):
-        await publisher.publish_message(routing.EVENTS_EXCHANGE, key, publisher.message(events))
-    await publisher.close()
+    async with publishing(stage.broker_url) as publisher:
+        for events in ([*neighbours[:5], poison, *neighbours[5:]], others[:10], others[10:]):
+            await publisher.publish_message(routing.EVENTS_EXCHANGE, key, publisher.message(events))
 
     deaths, dead = 0, list[Event]()
     record, innocent = stage.folder / "handled", {event.event_id for event in [*neighbours, *others]}

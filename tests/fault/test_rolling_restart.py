@@ -17,10 +17,10 @@ from status_projector.checker import Checker
 from wavecom_common.events import routing, types
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.otlp import OtlpReceiver, ReceivedSpan
 from wavecom_common.testing.waiting import eventually
@@ -152,11 +152,9 @@ async def tell_from_the_future(broker_url: str) -> str:
     opened = Event()
     opened.CopyFrom(request)
     opened.type, opened.event_id = "NotificationOpened", f"{request.notification_id}:1:NotificationOpened"
-    publisher = EventPublisher(broker_url, name="test", required_queues=[])
-    await publisher.start()
-    await publisher.publish([request], timeout_s=10)
-    await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.opened.sms", publisher.message([opened]))
-    await publisher.close()
+    async with publishing(broker_url) as publisher:
+        await publisher.publish([request], timeout_s=10)
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, "notification.opened.sms", publisher.message([opened]))
     return request.notification_id
 
 

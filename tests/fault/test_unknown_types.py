@@ -1,11 +1,10 @@
 """An event of a type that only a newer version knows, where work is done: put aside, and its notification goes on."""
 
 import pytest
-from wavecom_common.events import codec, routing, types
+from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REASON_HEADER
+from wavecom_common.testing.broker import decoded, messages, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -26,24 +25,14 @@ def opened(known: Event) -> Event:
 
 async def hand(stage: Stage, queue: str, *events: Event) -> None:
     """Put one message into that queue and no other."""
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
-    await publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(queue), publisher.message(events))
-    await publisher.close()
+    async with publishing(stage.broker_url) as publisher:
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, routing.direct_key(queue), publisher.message(events))
 
 
 async def put_aside(stage: Stage, queue: str) -> dict[str, str]:
     """The reasons by event id in the queue's dead-letter queue, taken out of it."""
-    found: dict[str, str] = {}
-    async with connected(stage.broker_url, "test") as connection:
-        channel = await connection.channel()
-        dead = await channel.get_queue(routing.dead_queue(queue))
-        while (message := await dead.get(no_ack=True, fail=False)) is not None:
-            for event in codec.decode(
-                message.body, content_type=message.content_type, content_encoding=message.content_encoding
-            ):
-                found[event.event_id] = str(message.headers[REASON_HEADER])
-    return found
+    dead = await messages(stage.broker_url, routing.dead_queue(queue))
+    return {event.event_id: str(message.headers[REASON_HEADER]) for message in dead for event in decoded(message)}
 
 
 async def until_told(stage: Stage, kind: str) -> list[str]:

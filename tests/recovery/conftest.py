@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.processes import running
 
 DELAYS_MS = [200, 400, 800, 1000]
 
@@ -29,19 +28,9 @@ class Stage:
     environment: dict[str, str]
     folder: Path
 
-    @asynccontextmanager
-    async def process(self, *command: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    def process(self, *command: str | Path) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
         """`python <command>`, told to stop at the end if it still runs."""
-        with (self.folder / "log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, env=self.environment, stdout=log, stderr=log
-            )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            await process.wait()
+        return running(*command, environment=self.environment, log=self.folder / "log")
 
     async def check(self) -> Report:
         """Compare model and store as they are now."""

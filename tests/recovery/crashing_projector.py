@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from status_projector.bootstrap import build_projector
@@ -15,8 +14,7 @@ from status_projector.projector import Projector
 from status_projector.settings import ProjectorSettings
 from wavecom_common.hosting.service import main
 from wavecom_common.storage.event_store import EventStore
-
-Method = Callable[..., Awaitable[Any]]
+from wavecom_common.testing.crashing import Method
 
 
 def dying_after(method: Method, batch: int) -> Method:

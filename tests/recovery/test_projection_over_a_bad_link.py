@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 from wavecom_common.events import routing
-from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import depth, publishing
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -24,17 +22,14 @@ SWALLOWED_S = 12.0
 async def publish(stage: Any, events: list[Event]) -> int:
     """How many messages that were, many times what the projector may hold."""
     random.Random(4711).shuffle(events)
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[], max_events=10)
-    await publisher.start()
-    await publisher.publish(events, timeout_s=30)
-    await publisher.close()
+    async with publishing(stage.broker_url, max_events=10) as publisher:
+        await publisher.publish(events, timeout_s=30)
     assert publisher.messages_published > 4 * PREFETCH
     return publisher.messages_published
 
 
 async def waiting(stage: Any) -> int:
-    async with connected(stage.broker_url, "test") as connection:
-        return (await topology.message_counts(connection, [routing.PROJECTOR_QUEUE]))[routing.PROJECTOR_QUEUE] or 0
+    return await depth(stage.broker_url, routing.PROJECTOR_QUEUE) or 0
 
 
 async def agreed(stage: Any, events: int) -> bool:

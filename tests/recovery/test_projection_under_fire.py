@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -21,10 +21,8 @@ async def publish_shuffled(url: str, events: list[Event], chance: random.Random)
     """Every event at least once, a third of them again with another time, in any order."""
     telling = [*events, *(told_again(event, chance.randrange(1, 500)) for event in events[::3])]
     chance.shuffle(telling)
-    publisher = EventPublisher(url, name="test", required_queues=[], max_events=10)
-    await publisher.start()
-    await publisher.publish(telling, timeout_s=30)
-    await publisher.close()
+    async with publishing(url, max_events=10) as publisher:
+        await publisher.publish(telling, timeout_s=30)
 
 
 async def agreed(stage: Any, events: int) -> bool:

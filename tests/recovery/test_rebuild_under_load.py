@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from status_projector import projection
 from status_projector.checker import Checker
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.facts import Head
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.pointer import Phase, Pointers
 from wavecom_common.storage.read_model import Filters, ReadModel
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -71,20 +71,18 @@ class Readers:
 async def tell_stories(stage: Any, ids: list[str], stop: asyncio.Event) -> list[Event]:
     """New notifications, a few at a time, in any order of events, and what was told."""
     chance, told, begun = random.Random(1), list[Event](), list[Event]()
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
-    for number in count():
-        begun += story(number)
-        chance.shuffle(begun)
-        # Some stay behind, so that notifications stay open for a while.
-        telling, begun = (begun[:-20], begun[-20:]) if not stop.is_set() else (begun, [])
-        await publisher.publish(telling, timeout_s=30)
-        told += telling
-        ids += {event.notification_id for event in telling}
-        if stop.is_set():
-            break
-        await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=0.02)
-    await publisher.close()
+    async with publishing(stage.broker_url) as publisher:
+        for number in count():
+            begun += story(number)
+            chance.shuffle(begun)
+            # Some stay behind, so that notifications stay open for a while.
+            telling, begun = (begun[:-20], begun[-20:]) if not stop.is_set() else (begun, [])
+            await publisher.publish(telling, timeout_s=30)
+            told += telling
+            ids += {event.notification_id for event in telling}
+            if stop.is_set():
+                break
+            await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=0.02)
     return told
 
 

@@ -9,10 +9,10 @@ import pytest
 from wavecom_common.events import routing, types
 from wavecom_common.events.payloads import Payload, refer
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import Filters
+from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -60,12 +60,10 @@ async def test_whatever_was_lost_on_the_way_everything_is_sent_and_each_attempt_
         types.retry_scheduled(order, error="busy", delay_ms=500, now_ms=order.occurred_at_ms, dedup_key="a key")
         for order in failed
     ]
-    publisher = EventPublisher(stage.broker_url, name="test", required_queues=[])
-    await publisher.start()
     # Only the projector hears of it: the dispatcher's and the sender's messages are lost.
     key = routing.direct_key(routing.PROJECTOR_QUEUE)
-    await publisher.publish_message(routing.EVENTS_EXCHANGE, key, publisher.message(told))
-    await publisher.close()
+    async with publishing(stage.broker_url) as publisher:
+        await publisher.publish_message(routing.EVENTS_EXCHANGE, key, publisher.message(told))
 
     async with AsyncExitStack() as running:
         for command in PROCESSES:

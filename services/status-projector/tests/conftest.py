@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from status_projector.projector import Projector
 from status_projector.resending import depths
-from wavecom_common.events import codec, routing
+from wavecom_common.events import routing
 from wavecom_common.messaging import topology
-from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
+from wavecom_common.testing.broker import publishing, taken
 from wavecom_common.testing.builders import NOW_MS
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -59,21 +59,12 @@ class Bench:
         return {queue: depth for queue, depth in (await depths(self.url, queues)).items() if depth}
 
     async def taken_from(self, queue: str) -> list[Event]:
-        events: list[Event] = []
-        async with connected(self.url, "test") as connection:
-            source = await (await connection.channel()).get_queue(queue)
-            while (message := await source.get(no_ack=True, fail=False)) is not None:
-                events += codec.decode(
-                    message.body, content_type=message.content_type, content_encoding=message.content_encoding
-                )
-        return events
+        return await taken(self.url, queue)
 
 
 @pytest.fixture
 async def bench(broker_url: str, database: Database) -> AsyncIterator[Bench]:
     await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
     await indexes.apply(database)
-    publisher = EventPublisher(broker_url, name="test", required_queues=[])
-    await publisher.start()
-    yield Bench(broker_url, database, publisher)
-    await publisher.close()
+    async with publishing(broker_url) as publisher:
+        yield Bench(broker_url, database, publisher)

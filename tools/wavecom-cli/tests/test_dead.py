@@ -1,8 +1,6 @@
 """`wavecom dead` against a real broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,8 +13,8 @@ from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import Settlement
+from wavecom_common.testing.broker import depth, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -44,25 +42,10 @@ async def dead(broker: str) -> list[Event]:
     return events
 
 
-@asynccontextmanager
-async def publishing(url: str) -> AsyncIterator[EventPublisher]:
-    publisher = EventPublisher(url, name="test", required_queues=[])
-    await publisher.start()
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
-
-
 def wavecom(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["dead", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-async def depth(url: str, queue: str) -> int | None:
-    async with connected(url, "test") as connection:
-        return (await topology.message_counts(connection, [queue]))[queue]
 
 
 async def in_thread(*arguments: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import aio_pika
 import pytest
@@ -15,6 +16,8 @@ from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, dead_le
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REASON_HEADER
+from wavecom_common.testing.broker import decoded, depth, messages
+from wavecom_common.testing.broker import publishing as publishing_with
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -23,21 +26,13 @@ DELAYS_MS = [100, 1000]
 # What only the dispatcher gets.
 REQUESTS = routing.direct_key(routing.DISPATCHER_QUEUE)
 
+publishing = partial(publishing_with, required=[routing.PROJECTOR_QUEUE])
+
 
 @pytest.fixture
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan(DELAYS_MS), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def publishing(url: str, required: Sequence[str] = (routing.PROJECTOR_QUEUE,)) -> AsyncIterator[EventPublisher]:
-    publisher = EventPublisher(url, name="test", required_queues=required)
-    await publisher.start()
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
 
 
 @asynccontextmanager
@@ -65,21 +60,6 @@ async def consuming(
     finally:
         await consumer.drain()
         await consumer.close()
-
-
-async def depth(url: str, queue: str) -> int:
-    async with connected(url, "test depth") as connection:
-        count = (await topology.message_counts(connection, [queue]))[queue]
-        assert count is not None
-        return count
-
-
-async def take(url: str, queue: str) -> aio_pika.abc.AbstractIncomingMessage:
-    async with connected(url, "test take") as connection:
-        channel = await connection.channel()
-        found = await (await channel.get_queue(queue)).get(no_ack=True)
-        assert found is not None
-        return found
 
 
 class Recorder:
@@ -114,8 +94,7 @@ async def test_many_events_at_once_share_messages(broker: str) -> None:
     events = [a_request() for _ in range(300)]
     async with publishing(broker) as publisher:
         await asyncio.gather(*[publisher.publish([event], timeout_s=10) for event in events])
-    messages = await depth(broker, routing.DISPATCHER_QUEUE)
-    assert 3 <= messages <= 30
+    assert 3 <= (await depth(broker, routing.DISPATCHER_QUEUE) or 0) <= 30
 
 
 async def test_events_of_different_routing_keys_never_share_a_message(broker: str) -> None:
@@ -191,7 +170,7 @@ async def test_a_queue_that_is_full_is_overloaded_until_there_is_room(broker: st
 
 
 async def test_nothing_is_published_while_a_required_queue_is_missing(broker: str) -> None:
-    async with publishing(broker, ["no.such.queue"]) as publisher:
+    async with publishing(broker, required=["no.such.queue"]) as publisher:
         await eventually(lambda: "no.such.queue" in (publisher.ready() or ""))
         with pytest.raises(Unroutable):
             await publisher.publish([a_request()], timeout_s=10)
@@ -225,7 +204,7 @@ async def test_a_large_batch_travels_compressed_and_arrives_whole(broker: str) -
         await eventually(lambda: len(recorder.event_ids) == 50)
     whole = [event.content.message for incoming in recorder.seen for event in incoming.events]
     assert set(whole) == {"the same words again " * 50}
-    stored = await take(broker, routing.PROJECTOR_QUEUE)
+    stored, *_ = await messages(broker, routing.PROJECTOR_QUEUE)
     assert stored.content_encoding == codec.GZIP or len(stored.body) < 16_384
 
 
@@ -262,7 +241,7 @@ async def test_a_body_that_is_no_batch_ends_in_the_dead_letter_queue_with_the_re
         broken = aio_pika.Message(b"\xff\xffnot protobuf", content_type=codec.CONTENT_TYPE, message_id="broken")
         await publisher.publish_message(routing.EVENTS_EXCHANGE, REQUESTS, broken)
         await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
-    dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
+    [dead] = await messages(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert dead.body == b"\xff\xffnot protobuf"
     assert "undecodable" in str(dead.headers[REASON_HEADER])
     assert recorder.seen == []
@@ -282,9 +261,8 @@ async def test_a_dead_lettered_request_becomes_failed_unless_others_deliver_it(b
         await publisher.publish([delivered, request], timeout_s=10)
         await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 2))
         await eventually(lambda: depth_is(broker, routing.PROJECTOR_QUEUE, 2))
-    await take(broker, routing.PROJECTOR_QUEUE)
-    told = await take(broker, routing.PROJECTOR_QUEUE)
-    [end] = codec.decode(told.body, content_type=told.content_type, content_encoding=told.content_encoding)
+    _, told = await messages(broker, routing.PROJECTOR_QUEUE)
+    [end] = decoded(told)
     assert end.type == types.FAILED
     assert (end.notification_id, end.failed.reason) == (request.notification_id, types.DEAD_LETTER)
 
@@ -308,7 +286,7 @@ async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbo
         async with consuming(broker, handler, publisher):
             await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
     assert handled == {events[0].event_id, events[2].event_id}
-    dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
+    [dead] = await messages(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert "ZeroDivisionError" in str(dead.headers[REASON_HEADER])
 
 
@@ -332,7 +310,7 @@ async def test_a_message_that_cannot_be_settled_is_dead_lettered_as_it_came(brok
     async with publishing(broker) as publisher, consuming(broker, Recorder(lambda _: []), publisher):
         await publisher.publish([a_request()], timeout_s=10)
         await eventually(lambda: dead_is(broker, routing.DISPATCHER_QUEUE, 1))
-    dead = await take(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
+    [dead] = await messages(broker, routing.dead_queue(routing.DISPATCHER_QUEUE))
     assert dead.headers[REASON_HEADER] == "could not be settled: ValueError"
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from wavecom_common.events import codec, routing
+from wavecom_common.events import routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Unavailable
 from wavecom_common.messaging import dead_letters, topology
@@ -18,8 +18,8 @@ from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.dead_letters import Dead
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REPLAYED_HEADER, Settlement
+from wavecom_common.testing.broker import decoded, depth, messages, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
@@ -35,16 +35,6 @@ AT_ONCE = 1e6
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def publishing(url: str) -> AsyncIterator[EventPublisher]:
-    publisher = EventPublisher(url, name="test", required_queues=[])
-    await publisher.start()
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
 
 
 async def given_up(url: str, count: int) -> list[Event]:
@@ -66,25 +56,9 @@ async def limited(url: str, queue: str, **arguments: int) -> None:
     await topology.apply(url, replace(planned, queues=queues), settle_s=0)
 
 
-async def depth(url: str, queue: str) -> int | None:
-    async with connected(url, "test") as connection:
-        return (await topology.message_counts(connection, [queue]))[queue]
-
-
-async def take_all(url: str, queue: str) -> list[AbstractIncomingMessage]:
-    """Everything that is there, out of the queue."""
-    found = []
-    async with connected(url, "test") as connection:
-        source = await (await connection.channel()).get_queue(queue, ensure=False)
-        while message := await source.get(no_ack=True, fail=False):
-            found.append(message)
-    return found
-
-
-def ids(messages: Sequence[AbstractIncomingMessage]) -> list[str]:
-    decoded = [codec.decode(one.body, content_type=one.content_type, content_encoding=one.content_encoding)
-               for one in messages]  # fmt: skip
-    return [event.event_id for events in decoded for event in events]
+async def ids(url: str, queue: str) -> list[str]:
+    """Of the events that wait in a queue, taken out of it."""
+    return [event.event_id for event in await taken(url, queue)]
 
 
 async def leave(_: Dead) -> bool:
@@ -124,7 +98,7 @@ async def test_thirty_looks_take_nothing_away(broker: str) -> None:
     events = await given_up(broker, 3)
     for _ in range(30):
         assert await dead_letters.walk(broker, QUEUE, leave, limit=10) == 0
-    assert sorted(ids(await take_all(broker, DEAD_QUEUE))) == sorted(event.event_id for event in events)
+    assert sorted(await ids(broker, DEAD_QUEUE)) == sorted(event.event_id for event in events)
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
@@ -175,7 +149,7 @@ async def test_a_dead_letter_refused_again_is_replayed_once(broker: str) -> None
         assert await dead_letters.walk(broker, QUEUE, send_and_see_it_back, limit=5) == 1
         await consumer.drain()
         await consumer.close()
-    assert ids(await take_all(broker, DEAD_QUEUE)) == [event.event_id]
+    assert await ids(broker, DEAD_QUEUE) == [event.event_id]
 
 
 async def test_a_walk_ends_at_its_limit(broker: str) -> None:
@@ -188,9 +162,9 @@ async def test_a_replayed_message_carries_its_mark_and_nothing_of_its_past(broke
     [event] = await given_up(broker, 1)
     async with dead_letters.replaying(broker, per_second=AT_ONCE) as send:
         await dead_letters.walk(broker, QUEUE, send, limit=10)
-    [replayed] = await take_all(broker, QUEUE)
+    [replayed] = await messages(broker, QUEUE)
     assert of_ours(replayed) == {REPLAYED_HEADER: 1}
-    assert ids([replayed]) == [event.event_id]
+    assert [one.event_id for one in decoded(replayed)] == [event.event_id]
 
 
 def of_ours(message: AbstractIncomingMessage) -> dict[str, object]:
@@ -225,7 +199,7 @@ async def test_what_the_broker_gave_up_tells_why_where_and_when_and_can_be_repla
     assert dead.dead_at_ms is not None
     # The broker tells it in whole seconds.
     assert abs(dead.dead_at_ms - SYSTEM_CLOCK.now_ms()) < 60_000
-    [replayed] = await take_all(broker_url, QUEUE)
+    [replayed] = await messages(broker_url, QUEUE)
     assert of_ours(replayed) == {REPLAYED_HEADER: 1}
 
 
@@ -242,7 +216,7 @@ async def test_a_replay_into_a_full_queue_says_so_and_loses_nothing(broker_url: 
     with pytest.raises(Overloaded, match=f"queue {QUEUE} is full"):
         async with dead_letters.replaying(broker_url, per_second=AT_ONCE) as send:
             await dead_letters.walk(broker_url, QUEUE, send, limit=100)
-    replayed, left = ids(await take_all(broker_url, QUEUE)), ids(await take_all(broker_url, DEAD_QUEUE))
+    replayed, left = await ids(broker_url, QUEUE), await ids(broker_url, DEAD_QUEUE)
     assert replayed
     assert left
     assert sorted(replayed + left) == sorted(event.event_id for event in events)
@@ -271,7 +245,7 @@ async def test_a_replay_that_is_cut_off_loses_nothing(broker: str, cut_at: str) 
         with pytest.raises(Unavailable):
             await dead_letters.walk(walked.url, QUEUE, cut_the_third, limit=10)
     await eventually(lambda: all_there(broker, len(events)), what="what the cut links held")
-    replayed, left = ids(await take_all(broker, QUEUE)), ids(await take_all(broker, DEAD_QUEUE))
+    replayed, left = await ids(broker, QUEUE), await ids(broker, DEAD_QUEUE)
     assert set(replayed + left) == {event.event_id for event in events}
     assert len(left) >= 2
 
