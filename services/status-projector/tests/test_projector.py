@@ -1,7 +1,7 @@
 """The projector's two collections hold what was told, and the read model is the fold of the event store."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -150,16 +150,36 @@ async def test_what_is_begun_is_stored_and_folded_also_when_the_process_is_told_
 
 
 @pytest.mark.connected
-async def test_nobody_waits_for_the_database_over_a_lost_link(database: Database) -> None:
-    store = _SlowStore(database)
+async def test_nobody_waits_for_the_database_over_a_lost_link_but_what_is_begun_is_stored_and_folded(
+    database: Database,
+) -> None:
+    store, model = _SlowStore(database), _BusyModel(database)
     incoming = _incoming([a_request()])
-    projecting = asyncio.create_task(Projector(store, ReadModel(database), max_events=9, linger_s=0)(incoming))
+    projector = Projector(store, model, max_events=9, linger_s=0)
+    projecting = asyncio.create_task(projector(incoming))
     await store.asked.wait()
 
     incoming.link.lose()
 
     with pytest.raises(Draining):
         await projecting
+    incoming.draining.set()
+    store.answer.set()
+    await projector.drain()
+    assert model.tries == 3
+    assert set(await _model(database)) == {incoming.events[0].notification_id}
+
+
+class _BusyModel(ReadModel):
+    """Takes something only when it is asked for the third time."""
+
+    tries = 0
+
+    async def merge(self, facts: Mapping[str, Facts]) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise Unavailable("busy")
+        await super().merge(facts)
 
 
 class _SlowStore(EventStore):

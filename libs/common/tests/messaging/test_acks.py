@@ -6,13 +6,17 @@ from wavecom_common.messaging.acks import Acks
 class Frames:
     def __init__(self) -> None:
         self.written: list[tuple[int, bool]] = []
+        self.given_back: list[int] = []
 
     async def write(self, tag: int, multiple: bool) -> None:
         self.written.append((tag, multiple))
 
+    async def give_back(self, tag: int) -> None:
+        self.given_back.append(tag)
+
 
 def acks_with(frames: Frames, delivered: int) -> Acks:
-    acks = Acks(frames.write)
+    acks = Acks(frames.write, frames.give_back)
     for tag in range(1, delivered + 1):
         acks.delivered(tag)
     return acks
@@ -58,7 +62,7 @@ async def test_a_run_never_covers_a_tag_that_an_earlier_flush_has_still_to_write
             await gate.wait()
         written.append((tag, multiple))
 
-    acks = Acks(slow_write)
+    acks = Acks(slow_write, Frames().give_back)
     for tag in range(1, 6):
         acks.delivered(tag)
     for tag in (1, 3):
@@ -72,3 +76,36 @@ async def test_a_run_never_covers_a_tag_that_an_earlier_flush_has_still_to_write
     gate.set()
     await asyncio.gather(first, second)
     assert written == [(1, True), (3, False), (5, True)]
+
+
+async def test_a_run_never_covers_a_tag_that_is_still_on_its_way_back() -> None:
+    frames = Frames()
+    gate = asyncio.Event()
+
+    async def slow_give_back(tag: int) -> None:
+        await gate.wait()
+        await frames.give_back(tag)
+
+    acks = Acks(frames.write, slow_give_back)
+    for tag in range(1, 4):
+        acks.delivered(tag)
+    acks.leave(2)
+    returning = asyncio.create_task(acks.give_back_left())
+    await asyncio.wait([returning], timeout=0.01)
+    for tag in (1, 3):
+        acks.finish(tag)
+    flushing = asyncio.create_task(acks.flush())
+    await asyncio.wait([flushing], timeout=0.01)
+    assert frames.written == []
+    gate.set()
+    await asyncio.gather(returning, flushing)
+    assert (frames.given_back, frames.written) == ([2], [(3, True)])
+
+
+async def test_what_is_left_is_outstanding_until_it_is_given_back() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 3)
+    acks.leave(1)
+    acks.finish(2)
+    await acks.flush()
+    assert (frames.given_back, frames.written) == ([], [(2, False)])

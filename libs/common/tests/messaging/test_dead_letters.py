@@ -90,7 +90,7 @@ class Tapped(TcpProxy):
             while data := await source.read(65_536):
                 self.passed += data
                 sink.write(data)
-        self._writers.discard(sink)
+        self._writers.pop(sink, None)
         sink.close()
 
 

@@ -61,7 +61,8 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
             most_waiting=settings.sweep_most_waiting,
         ),
     )
-    return [database, publisher, consumer, sweeper]
+    # The consumer ends first: a sweep may take long, and may be cut short.
+    return [database, publisher, sweeper, projector, consumer]
 
 
 def build_query(settings: QuerySettings) -> Sequence[Part]:

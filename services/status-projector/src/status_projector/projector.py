@@ -8,6 +8,7 @@ from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.kernel.retrying import unless_left, until_available
+from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
 from wavecom_common.storage.event_store import EventStore
@@ -39,7 +40,8 @@ class Projector:
 
     Events of concurrent messages are written together. Needs no order: copies of this process run in parallel.
     Raises `Unavailable` while the event store cannot be reached; repeating a message does no harm. What is stored is
-    folded, however long that takes, unless the process stops.
+    folded, however long that takes, also when the link is lost over which it came or the process is told to stop: a
+    part of the process that is drained after the consumer, so that the last projector leaves no model behind its store.
     """
 
     def __init__(
@@ -54,19 +56,28 @@ class Projector:
         self._store = store
         self._read_model = read_model
         self._clock = clock
-        # The process's, as every message brings it.
-        self._draining = asyncio.Event()
+        self._never = asyncio.Event()
         self._batcher: Batcher[Event, Outcome] = Batcher(
             self._project, max_items=max_events, linger_s=linger_s, max_in_flight=_BATCHES_IN_FLIGHT
         )
 
     async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:
-        """Store and fold the events of one message. An event the database refuses is dead-lettered, alone.
-
-        Also while the process is stopping, so that the last projector leaves no model behind its store.
-        """
-        self._draining = incoming.draining
+        """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
         return await unless_left(self._batcher.submit_all(incoming.events), incoming.link.lost)
+
+    async def start(self) -> None:
+        """Nothing to begin: messages come through the consumer."""
+
+    def ready(self) -> str | None:
+        """Always None: the database says for itself whether it can be reached."""
+        return None
+
+    async def drain(self) -> None:
+        """Finish the batches under way."""
+        await self._batcher.drain()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
 
     async def _project(self, events: list[Event]) -> Sequence[Outcome]:
         try:
@@ -76,7 +87,7 @@ class Projector:
                 return [await give_up(events[0], str(refusal))]
             # Halve until those that are refused are alone. What is written twice on the way does no harm.
             middle = len(events) // 2
-            first, second = await asyncio.gather(self._project(events[:middle]), self._project(events[middle:]))
+            first, second = await all_ended([self._project(events[:middle]), self._project(events[middle:])])
             return [*first, *second]
         return [ACK] * len(events)
 
@@ -88,7 +99,7 @@ class Projector:
             # Only after the store, for a rebuild rests on that order: see `storage.pointer`.
             folded = told if not appended.duplicates else projection.fold(appended.events)
             # Not left to the message coming again: a broker that loses it would leave the model behind the store.
-            await until_available(lambda: self._read_model.merge(folded), stop=self._draining, tell=_tell)
+            await until_available(lambda: self._read_model.merge(folded), stop=self._never, tell=_tell)
         self._measure(events)
 
     def _measure(self, events: Sequence[Event]) -> None:

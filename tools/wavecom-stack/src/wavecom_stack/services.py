@@ -13,6 +13,8 @@ from wavecom_stack.ports import LOOPBACK
 from wavecom_stack.supervision import Program
 
 STAGE: Final = "services"
+# Of the defaults of the services: a sender lets its calls end.
+_LONGEST_DRAIN_S: Final = 35
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def programs(processes: Sequence[Process], environment: Mapping[str, str], folde
     Raises:
         StackError: a number in the environment is none.
     """
-    drain_s = _seconds(environment, "WAVECOM_DRAIN_TIMEOUT_S", 20)
+    drain_s = _seconds(environment, "WAVECOM_DRAIN_TIMEOUT_S", _LONGEST_DRAIN_S)
     targets = ",".join(f"{LOOPBACK}:{process.port}" for process in processes if process.service.name == "status-query")
     common = {} if "WAVECOM_STATUS_QUERY_TARGET" in environment else {"WAVECOM_STATUS_QUERY_TARGET": f"ipv4:{targets}"}
     return [

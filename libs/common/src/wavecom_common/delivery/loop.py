@@ -21,6 +21,7 @@ from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Draining, WavecomError
 from wavecom_common.kernel.retrying import unless_left, until_available
+from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
@@ -123,11 +124,7 @@ class DeliveryLoop:
                 self._slots.release(count)
                 break
             begun += self._begin(events[len(begun) : len(begun) + count], incoming)
-        outcomes: list[Outcome] = []
-        for result in await asyncio.gather(*begun, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            outcomes.append(result)
+        outcomes = await all_ended(begun)
         if len(outcomes) < len(events):
             raise Draining("left before every delivery of the message was begun")
         return outcomes

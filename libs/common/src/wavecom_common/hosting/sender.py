@@ -32,6 +32,8 @@ class SenderSettings(Settings):
     prefetch: int = Field(default=128, ge=1, le=2000)
     # Longer than the provider needs to answer: a call cut short has an unknown outcome.
     provider_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    # Longer than that, so that a call under way can end.
+    drain_timeout_s: float = Field(default=35.0, ge=0)
     # How soon the attempts of a sender that died are taken over. A living one renews its leases in time.
     lease_s: float = Field(default=LEASE_S, ge=0.5, le=600)
 

@@ -53,6 +53,11 @@ class Batcher(Generic[Item, Result]):
         self._timer: asyncio.TimerHandle | None = None
         self._last_start_s = float("-inf")
 
+    async def drain(self) -> None:
+        """Return when no batch is under way, not even one whose callers have given up waiting."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     @property
     def pending(self) -> int:
         """Items that wait for a batch."""

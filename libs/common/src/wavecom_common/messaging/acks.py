@@ -10,18 +10,22 @@ from typing import Final
 LINGER_S: Final = 0.005
 
 AckWriter = Callable[[int, bool], Awaitable[None]]
+Returner = Callable[[int], Awaitable[None]]
 
 
 class Acks:
     """Knows which delivery tags of a channel are outstanding and acknowledges those that are finished.
 
-    `write(tag, multiple)` sends one basic.ack. Tags start at 1 and rise by one, as AMQP 0-9-1 says.
+    `write(tag, multiple)` sends one basic.ack, `give_back(tag)` one basic.nack that puts the message back into its
+    queue. Tags start at 1 and rise by one, as AMQP 0-9-1 says.
     """
 
-    def __init__(self, write: AckWriter) -> None:
+    def __init__(self, write: AckWriter, give_back: Returner) -> None:
         self._write = write
+        self._give_back = give_back
         self._outstanding: dict[int, None] = {}
         self._finished: list[int] = []
+        self._left: list[int] = []
         self._writing = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -36,6 +40,19 @@ class Acks:
         self._finished.append(tag)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._start_flush)
+
+    def leave(self, tag: int) -> None:
+        """Nobody will deal with the message; see `give_back_left`."""
+        self._left.append(tag)
+
+    async def give_back_left(self) -> None:
+        """Put what was left back into its queue. Not while the queue is consumed here: it would come again at once."""
+        async with self._writing:
+            while self._left:
+                tag = self._left.pop()
+                await self._give_back(tag)
+                # Not before: no run of acks may cover what is still on its way back.
+                del self._outstanding[tag]
 
     async def flush(self) -> None:
         """Write what is finished now."""

@@ -18,6 +18,8 @@ from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.telemetry.logs import get_logger
 
 CONNECT_TIMEOUT_S: Final = 10.0
+# A process that is told to stop has several links to close, one after the other, and a broker may be silent.
+_CLOSE_TIMEOUT_S: Final = 3.0
 # A dead peer is noticed after three of these; what waits on it has time-outs of its own.
 HEARTBEAT_S: Final = 10
 # A session that lived this long ended a healthy time: the next wait starts small again.
@@ -65,7 +67,7 @@ async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     finally:
         try:
             with broker_errors():
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await connection.close()
         except Unavailable:
             _log.debug("connection_was_gone", connection=name)

@@ -6,7 +6,8 @@ Source: https://www.rabbitmq.com/docs/consumers, https://www.rabbitmq.com/docs/c
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -14,7 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
-from wavecom_common.messaging.acks import Acks, AckWriter
+from wavecom_common.messaging.acks import Acks
 from wavecom_common.messaging.connection import broker_errors, keep_session, lost
 from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.messaging.incoming import GiveUp, Handler, Link, dead_letter
@@ -97,6 +98,7 @@ class Consumer:
 
     async def close(self) -> None:
         """Close the link; the broker gives out again what is not acknowledged."""
+        self._draining.set()
         tasks = [*self._processing, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
@@ -109,7 +111,7 @@ class Consumer:
             return
         channel = await connection.channel()
         await channel.set_qos(self._prefetch)
-        acks = Acks(await _ack_writer(channel))
+        acks = await _acks(channel)
         self._link = link = Link()
         ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._draining.wait())]
         try:
@@ -133,6 +135,8 @@ class Consumer:
         self._consuming = False
         for queue, tag in zip(self._queues, tags, strict=True):
             await (await channel.get_queue(queue, ensure=False)).cancel(tag)
+        # Others need not wait for it until the slowest of ours has ended.
+        await acks.give_back_left()
         await self._processed()
         await acks.flush()
 
@@ -144,7 +148,9 @@ class Consumer:
         async def on_message(message: AbstractIncomingMessage) -> None:
             assert message.delivery_tag is not None
             acks.delivered(message.delivery_tag)
-            if not self._draining.is_set():
+            if self._draining.is_set():
+                acks.leave(message.delivery_tag)
+            else:
                 task = asyncio.create_task(self._process(_raw(name, message), acks, message.delivery_tag, link))
                 self._processing.add(task)
                 task.add_done_callback(self._processing.discard)
@@ -155,6 +161,8 @@ class Consumer:
     async def _process(self, raw: Raw, acks: Acks, tag: int, link: Link) -> None:
         if await self._handling.process(raw, link):
             acks.finish(tag)
+        else:
+            acks.leave(tag)
 
     async def _observe(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(CHECK_INTERVAL_S):
@@ -171,18 +179,28 @@ async def _still_consumed(channel: AbstractChannel, tags: Sequence[str]) -> bool
     return all(tag in underlay.consumers for tag in tags)
 
 
-async def _ack_writer(channel: AbstractChannel) -> AckWriter:
+async def _acks(channel: AbstractChannel) -> Acks:
     underlay = await channel.get_underlay_channel()
 
     async def write(tag: int, multiple: bool) -> None:
-        try:
-            with broker_errors():
-                await underlay.basic_ack(tag, multiple=multiple)
-        except Unavailable:
-            # The link is gone, and the broker gives the message out again.
-            _log.debug("ack_lost", tag=tag)
+        with _unless_lost(tag):
+            await underlay.basic_ack(tag, multiple=multiple)
 
-    return write
+    async def give_back(tag: int) -> None:
+        with _unless_lost(tag):
+            await underlay.basic_nack(tag, requeue=True)
+
+    return Acks(write, give_back)
+
+
+@contextmanager
+def _unless_lost(tag: int) -> Iterator[None]:
+    try:
+        with broker_errors():
+            yield
+    except Unavailable:
+        # The link is gone, and the broker gives the message out again.
+        _log.debug("ack_lost", tag=tag)
 
 
 def _raw(queue: str, message: AbstractIncomingMessage) -> Raw:

@@ -13,6 +13,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_common.events import codec
 from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.retrying import until_available
+from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, Link, dead_letter
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
@@ -24,6 +25,9 @@ from wavecom_common.telemetry.logs import get_logger
 MAX_REDELIVERIES: Final = 10
 # How often a suspect may come back before it is taken apart, and, when it is of one event, given up.
 MAX_TRIALS: Final = 5
+# How far the broker may count returns, whoever caused them, before a message is published anew, and counted from there:
+# at `topology.DELIVERY_LIMIT` it takes the message away.
+MAX_COUNTED: Final = 50
 # So many messages left to the broker are remembered.
 _MAX_LEFT: Final = 10_000
 # How often an event may make its handler raise.
@@ -88,7 +92,7 @@ class Handling:
         incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, link)
         open_spans = _open_spans(incoming)
         try:
-            done = await self._until_done(raw, lambda: self._handle(incoming), link)
+            done = await self._until_done(raw, lambda: self._handle(incoming, raw.redeliveries), link)
             self._remember(raw.message_id, done=done)
             return done
         except Exception as error:  # noqa: BLE001 - nothing that goes wrong may keep a message unacknowledged for ever
@@ -107,8 +111,10 @@ class Handling:
         else:
             self._left.clear()
 
-    async def _handle(self, incoming: Incoming) -> None:
-        if incoming.suspect:
+    async def _handle(self, incoming: Incoming, counted: int) -> None:
+        if counted > MAX_COUNTED:
+            await self._send_back(incoming, suspect=incoming.suspect, returns=incoming.redeliveries)
+        elif incoming.suspect:
             await self._try_alone(incoming)
         elif incoming.redeliveries > MAX_REDELIVERIES:
             await self._send_back(incoming, suspect=True, returns=0)
@@ -167,7 +173,7 @@ class Handling:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends in an outcome
             if len(incoming.events) > 1:
                 alone = [self._outcomes(replace(incoming, events=[event])) for event in incoming.events]
-                return [outcome for [outcome] in await asyncio.gather(*alone)]
+                return [outcome for [outcome] in await all_ended(alone)]
             return [await self._after(error, incoming.events[0], incoming)]
 
     async def _after(self, error: Exception, event: Event, incoming: Incoming) -> Outcome:
