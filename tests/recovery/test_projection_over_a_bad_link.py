@@ -61,7 +61,8 @@ async def test_a_link_that_is_slow_and_then_swallows_everything_only_lets_the_qu
                 return perf_counter() - begun_s > SWALLOWED_S
 
             await eventually(long_enough, timeout_s=60)
-            assert least == messages - PREFETCH
+            # One of those before may be in hand still: stored and folded, but the answer was swallowed.
+            assert messages - PREFETCH <= least < messages
             assert (await stage.check()).events == len(before)
 
             proxy.blackhole(False)
