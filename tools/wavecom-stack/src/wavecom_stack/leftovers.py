@@ -21,7 +21,16 @@ def end_leftovers(folder: RunFolder, timeout_s: float = 20) -> int:
     Returns:
         How many there were.
     """
-    found = [process for process in psutil.process_iter() if _belongs_to(process, folder)]
+    return end_marked(MARK, str(folder.root), timeout_s)
+
+
+def end_marked(variable: str, value: str, timeout_s: float = 20) -> int:
+    """Terminate, then kill, every process that was started with this variable in its environment.
+
+    Returns:
+        How many there were.
+    """
+    found = [process for process in psutil.process_iter() if _is_marked(process, variable, value)]
     for process in found:
         _send(process, force=False)
     alive = wait_for_end(found, timeout_s)
@@ -57,10 +66,9 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _belongs_to(process: psutil.Process, folder: RunFolder) -> bool:
+def _is_marked(process: psutil.Process, variable: str, value: str) -> bool:
     try:
-        marked = process.environ().get(MARK) == str(folder.root)
-        return marked and process.pid != os.getpid()
+        return process.environ().get(variable) == value and process.pid != os.getpid()
     except psutil.Error:
         return False
 

@@ -1,8 +1,10 @@
 """TCP ports on the loopback interface."""
 
+import os
 import random
 import socket
 from collections.abc import Iterator
+from typing import Final
 
 import psutil
 
@@ -11,6 +13,12 @@ LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections: a process that was killed has to
 # find its port free when it comes back.
 _CANDIDATES = range(20_000, 32_000)
+
+# Which part of the candidates a process and its children draw from: `1/3` is the second of three. Between drawing a
+# port and listening there another process could draw it, too, so those that run side by side are given parts.
+PART: Final = "WAVECOM_PORTS_PART"
+# Copies of a process listen on the ports that follow.
+_COPIES = 10
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -34,8 +42,15 @@ def is_listening(port: int) -> bool:
 
 def free_ports() -> Iterator[int]:
     """Ports nobody listens on, each given out once."""
-    candidates = random.sample(_CANDIDATES, len(_CANDIDATES))
-    return (port for port in candidates if is_free(port))
+    drawn_from = candidates(os.environ.get(PART, "0/1"))
+    return (port for port in random.sample(drawn_from, len(drawn_from)) if is_free(port))
+
+
+def candidates(part: str) -> range:
+    """The ports of one part, such as `1/3`."""
+    number, count = map(int, part.split("/"))
+    size = len(_CANDIDATES) // count
+    return _CANDIDATES[number * size : (number + 1) * size - _COPIES]
 
 
 def listener(port: int) -> str | None:
