@@ -53,7 +53,7 @@ down: setup ## stop what `make up` started
 	@$(STACK) down
 
 test: setup ## run all tests against a real RabbitMQ and a real MongoDB
-	@$(BIN)/pytest -n 3 --dist worksteal
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single batch" SCALE=0.5)
 	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))
