@@ -1,8 +1,7 @@
 """The publisher and the consumer behind a network that cuts, refuses and swallows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -10,11 +9,10 @@ from wavecom_common.events import routing
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import broker_errors, connected
-from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.handling import MAX_REDELIVERIES
-from wavecom_common.messaging.incoming import Handler, Incoming
+from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
-from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.testing.broker import consuming as consuming_from
 from wavecom_common.testing.broker import depth
 from wavecom_common.testing.broker import publishing as publishing_with
 from wavecom_common.testing.builders import a_request
@@ -25,31 +23,13 @@ from tests.proxied import proxied
 PREFETCH = 20
 
 publishing = partial(publishing_with, required=[routing.PROJECTOR_QUEUE])
+consuming = partial(consuming_from, queue=routing.PROJECTOR_QUEUE, prefetch=PREFETCH)
 
 
 @pytest.fixture
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan([100, 1000]), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def consuming(url: str, handler: Handler, publisher: EventPublisher) -> AsyncIterator[Consumer]:
-    consumer = Consumer(
-        url,
-        name="test",
-        queues=[routing.PROJECTOR_QUEUE],
-        prefetch=PREFETCH,
-        handler=handler,
-        publisher=publisher,
-        retry_delay_ms=100,
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.drain()
-        await consumer.close()
 
 
 class Seen:

@@ -1,31 +1,27 @@
 """The publisher and the consumer on a real broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import aio_pika
 import pytest
 from wavecom_common.events import codec, routing, types
-from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.kernel.errors import Draining, Overloaded, Unavailable, Unroutable
+from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.consumer import Consumer
-from wavecom_common.messaging.handling import MAX_COUNTED, Handling, Raw
-from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, Link, dead_letter
+from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.messaging.settlement import REASON_HEADER, RETURNS_HEADER, SUSPECT_HEADER, Settlement
-from wavecom_common.testing.broker import decoded, depth, messages
+from wavecom_common.messaging.settlement import REASON_HEADER
+from wavecom_common.testing.broker import RETRY_DELAY_MS, consuming, decoded, depth, depth_is, messages
 from wavecom_common.testing.broker import publishing as publishing_with
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
 
-DELAYS_MS = [100, 1000]
+DELAYS_MS = [RETRY_DELAY_MS, 1000]
 # What only the dispatcher gets.
 REQUESTS = routing.direct_key(routing.DISPATCHER_QUEUE)
 
@@ -36,33 +32,6 @@ publishing = partial(publishing_with, required=[routing.PROJECTOR_QUEUE])
 async def broker(broker_url: str) -> str:
     await topology.apply(broker_url, topology.plan(DELAYS_MS), settle_s=0)
     return broker_url
-
-
-@asynccontextmanager
-async def consuming(
-    url: str,
-    handler: Handler,
-    publisher: EventPublisher,
-    queue: str = routing.DISPATCHER_QUEUE,
-    give_up: GiveUp = dead_letter,
-) -> AsyncIterator[Consumer]:
-    consumer = Consumer(
-        url,
-        name="test",
-        queues=[queue],
-        prefetch=10,
-        handler=handler,
-        publisher=publisher,
-        retry_delay_ms=DELAYS_MS[0],
-        give_up=give_up,
-    )
-    await consumer.start()
-    try:
-        await eventually(lambda: consumer.ready() is None, what="the consumer")
-        yield consumer
-    finally:
-        await consumer.drain()
-        await consumer.close()
 
 
 class Recorder:
@@ -270,10 +239,6 @@ async def test_a_dead_lettered_request_becomes_failed_unless_others_deliver_it(b
     assert (end.notification_id, end.failed.reason) == (request.notification_id, types.DEAD_LETTER)
 
 
-async def depth_is(url: str, queue: str, count: int) -> bool:
-    return await depth(url, queue) == count
-
-
 async def test_an_event_that_breaks_its_handler_is_dead_lettered_and_its_neighbours_are_not(broker: str) -> None:
     events = [a_request(message=text) for text in ("good", "poison", "good too")]
     handled: set[str] = set()
@@ -333,74 +298,6 @@ async def test_while_something_is_unavailable_the_message_waits_unacknowledged(b
             await eventually(lambda: calls == 3)
         assert await depth(broker, routing.DISPATCHER_QUEUE) == 0
         assert await depth(broker, routing.dead_queue(routing.DISPATCHER_QUEUE)) == 0
-
-
-async def test_what_is_not_finished_at_a_stop_goes_back_to_the_queue(broker: str) -> None:
-    begun = asyncio.Event()
-
-    async def handler(incoming: Incoming) -> Sequence[Outcome]:
-        begun.set()
-        raise Unavailable("database: away")
-
-    async with publishing(broker) as publisher:
-        async with consuming(broker, handler, publisher):
-            await publisher.publish([a_request()], timeout_s=10)
-            await begun.wait()
-        await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 1))
-
-
-async def test_at_a_stop_what_is_not_begun_goes_back_before_the_slowest_has_ended(broker: str) -> None:
-    answer, begun = asyncio.Event(), asyncio.Event()
-    waiting: list[Incoming] = []
-
-    async def handler(incoming: Incoming) -> Sequence[Outcome]:
-        if not begun.is_set():
-            begun.set()
-            await answer.wait()
-            return [ACK]
-        waiting.append(incoming)
-        await incoming.link.abandoned.wait()
-        raise Draining("not begun")
-
-    async with publishing(broker) as publisher, consuming(broker, handler, publisher) as consumer:
-        for _ in range(5):
-            await publisher.publish([a_request()], timeout_s=10)
-        await eventually(lambda: len(waiting) == 4)
-        stopping = asyncio.create_task(consumer.drain())
-        await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 4))
-        assert not stopping.done()
-        answer.set()
-        await stopping
-    assert await depth(broker, routing.DISPATCHER_QUEUE) == 4
-
-
-async def test_however_often_its_link_is_lost_a_message_is_published_anew_before_the_broker_takes_it_away(
-    broker: str,
-) -> None:
-    seen: list[Incoming] = []
-
-    async def handler(incoming: Incoming) -> Sequence[Outcome]:
-        seen.append(incoming)
-        await incoming.link.abandoned.wait()
-        raise Draining("its link was lost")
-
-    async with publishing(broker) as publisher:
-        handling = Handling(handler, Settlement(publisher, SYSTEM_CLOCK), retry_delay_ms=100, draining=asyncio.Event())
-        encoded = codec.encode([a_request()], compress_above_bytes=16_384)
-        lost = Link()
-        lost.lose()
-        for redeliveries in range(MAX_COUNTED + 1):
-            raw = Raw(routing.DISPATCHER_QUEUE, "m", encoded.body, codec.CONTENT_TYPE, None, redeliveries, 0)
-            assert not await handling.process(raw, lost)
-        # No fault of its own: nobody suspects it.
-        assert {incoming.redeliveries for incoming in seen} == {0}
-        assert await handling.process(replace(raw, redeliveries=MAX_COUNTED + 1), Link())
-
-    assert len(seen) == MAX_COUNTED + 1
-    await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 1))
-    [again] = await messages(broker, routing.DISPATCHER_QUEUE)
-    assert RETURNS_HEADER not in again.headers
-    assert SUSPECT_HEADER not in again.headers
 
 
 async def test_a_delayed_event_comes_after_its_delay_under_its_own_routing_key(broker: str) -> None:
