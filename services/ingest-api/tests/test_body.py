@@ -1,5 +1,6 @@
 """How much of a body is read, of what type, and what happens when it stops coming."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -66,6 +67,22 @@ async def test_a_client_that_hangs_up_gets_no_answer_and_does_no_harm(app, pipel
     status, _ = await call(app, receive)
 
     assert status is None
+    assert pipeline.events == []
+
+
+@pytest.mark.parametrize("begun", [b"", BODY[:10]])
+async def test_a_body_that_stops_coming_is_not_waited_for(client, pipeline, monkeypatch, begun):
+    monkeypatch.setattr("ingest_api.body.BODY_TIMEOUT_S", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield begun
+        await asyncio.Future()
+
+    answer = await client.post(NOTIFICATIONS, content=stalled())
+
+    assert answer.status_code == 408
+    assert answer.json() == {"status": "error", "message": "The body must arrive within 0.05 seconds"}
+    assert answer.headers["connection"] == "close"
     assert pipeline.events == []
 
 

@@ -106,3 +106,22 @@ async def test_what_is_accepted_stays_so_when_the_client_does_not_wait_for_the_a
 
     await eventually(lambda: len(pipeline.events) == 20, what="the notifications")
     assert await all_is_well(port)
+
+
+async def test_a_client_that_stops_in_the_middle_is_answered_and_holds_up_no_stop(app, pipeline, monkeypatch):
+    monkeypatch.setattr("ingest_api.body.BODY_TIMEOUT_S", 0.3)
+    server = HttpServer(app, name="ingest-api", host="127.0.0.1", port=0)
+    await server.start()
+    await eventually(lambda: server.ready() is None, what="the server")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    request = a_post(b"", headers=b"Expect: 100-continue\r\n", length=len(GOOD))
+    writer.write(request.replace(b"Connection: close\r\n", b"") + GOOD[:20])
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    await server.drain()
+
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert pipeline.events == []
+    writer.close()
+    await server.close()

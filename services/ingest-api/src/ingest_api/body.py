@@ -1,12 +1,16 @@
-"""Reading a request's body, within a limit."""
+"""Reading a request's body, within limits of size and time."""
 
+import asyncio
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from ingest_api.errors import Refusal
 
 MAX_BODY_BYTES: Final = 128 * 1024
+# Less than a stopping process waits for the requests it has begun, with the time it takes to accept one.
+BODY_TIMEOUT_S: Final = 10.0
 
 
 class ClientGone(Exception):
@@ -17,8 +21,8 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
     """All of the body, which is said to be JSON; a request without a content type is taken to be.
 
     Raises:
-        Refusal: 413 when it is longer than `max_bytes`, by its Content-Length or while it arrives; 400 when it is said
-            to be something else than JSON.
+        Refusal: 413 when it is longer than `max_bytes`, by its Content-Length or while it arrives; 408 when it is not
+            there within `BODY_TIMEOUT_S`; 400 when it is said to be something else than JSON.
         ClientGone: it ended early.
     """
     for name, value in scope["headers"]:
@@ -26,6 +30,25 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
             _check_content_type(value)
         elif name == b"content-length":
             _check_length(int(value), max_bytes)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _all_of_it(receive, max_bytes)
+    except TimeoutError:
+        raise _TooSlow from None
+
+
+class _TooSlow(Refusal):
+    def __init__(self) -> None:
+        super().__init__(408, f"The body must arrive within {BODY_TIMEOUT_S:g} seconds", reason="too_slow")
+
+    def response(self) -> Response:
+        """The envelope, and the end of the connection, which would bring the rest (RFC 9110, section 15.5.9)."""
+        response = super().response()
+        response.headers["connection"] = "close"
+        return response
+
+
+async def _all_of_it(receive: Receive, max_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         # Nearly always the whole of it comes at once.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from ingest_api.answers import BatchAnswer, BatchErrorAnswer, CreatedAnswer
 from ingest_api.backlog import REFUSED_FROM
-from ingest_api.body import MAX_BODY_BYTES
+from ingest_api.body import BODY_TIMEOUT_S, MAX_BODY_BYTES
 from ingest_api.channels import NOTIFICATION_REQUEST
 from ingest_api.errors import ErrorAnswer
 from ingest_api.idempotency import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
@@ -149,6 +149,7 @@ def _body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
 def _refusals(error: dict[str, Any], max_bytes: int) -> dict[str, Any]:
     """The answers to both operations when nothing is accepted for another reason than the content."""
     return {
+        "408": _response(f"The body did not arrive within {BODY_TIMEOUT_S:g} seconds; nothing was accepted.", error),
         "413": _response(f"The body is larger than {max_bytes:,} bytes.", error),
         "422": _response(f"The {HEADER} was used before with another body.", error),
         "503": _response(_UNAVAILABLE, error, _RETRY_AFTER),
