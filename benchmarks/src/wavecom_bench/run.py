@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,13 +85,13 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     processes, posted, seen = Processes(folder), Posted(), Seen()
     before_ms = await bare_message_ms(state.broker_url, processes)
     cpu_before = processes.cpu_s()
-    watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, posted, seen))
+    ended = asyncio.Event()
+    watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, posted, seen, ended))
     began_s = time.time()
     await post_all(api.hostname, api.port, requests(mode, api.hostname), mode.connections, posted)
     say(f"  {posted.accepted} accepted in {posted.seconds:.1f} s; waiting for the last to be sent")
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    ended.set()
+    await watching
     accepted = posted.accepted + seen.accepted
     await _drained(store, _WARM_UP + accepted)
     cpu = {name: after - cpu_before[name] for name, after in processes.cpu_s().items()}

@@ -1,6 +1,7 @@
 """What goes on while a load runs: queues, memory, CPU, and how soon a notification can be asked for."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
@@ -40,11 +41,13 @@ class Seen:
     accepted: int = 0
 
 
-async def watch(broker_url: str, api_url: str, processes: Processes, posted: Posted, seen: Seen) -> None:
-    """Sample until cancelled."""
+async def watch(
+    broker_url: str, api_url: str, processes: Processes, posted: Posted, seen: Seen, ended: asyncio.Event
+) -> None:
+    """Sample until the load has ended, and finish what is begun: a POST given up here would be accepted uncounted."""
     began_s = perf_counter()
     async with httpx.AsyncClient(base_url=api_url, timeout=30) as api:
-        while True:
+        while not ended.is_set():
             async with connected(broker_url, "benchmark watch") as connection:
                 counts = await message_counts(connection, QUEUES)
             seen.times_s.append(perf_counter() - began_s)
@@ -55,7 +58,8 @@ async def watch(broker_url: str, api_url: str, processes: Processes, posted: Pos
             for name, memory_mb in processes.memory_mb().items():
                 seen.peak_memory_mb[name] = max(memory_mb, seen.peak_memory_mb.get(name, 0.0))
             await _ask_for_one(api, seen)
-            await asyncio.sleep(_INTERVAL_S)  # noqa: TID251 - a sample a second
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _INTERVAL_S)
 
 
 async def _ask_for_one(api: httpx.AsyncClient, seen: Seen) -> None:
