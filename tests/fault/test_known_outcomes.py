@@ -9,8 +9,6 @@ from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
-from wavecom_common.messaging.consumer import Consumer
-from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REPLAYED_HEADER
 from wavecom_common.storage import ledger
 from wavecom_common.storage.client import Database
@@ -18,7 +16,7 @@ from wavecom_common.storage.driver import Collection, Document
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.testing.broker import publishing
+from wavecom_common.testing.broker import consuming, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -54,35 +52,23 @@ async def sending(
 ) -> AsyncIterator[DeliveryLoop]:
     """A sender in this process, as it is wired; at the end it drains."""
     database = database_of(stage, stores_in)
-    publisher = EventPublisher(publishes_to or stage.broker_url, name="test", required_queues=[])
-    loop = DeliveryLoop(
-        provider,
-        Ledger(database, owner="test"),
-        Payloads(database),
-        publisher,
-        max_in_flight=10,
-        provider_timeout_s=5,
-        retry_delays_ms=DELAYS_MS[:3],
-        look_again_ms=DELAYS_MS[0],
-    )
-    consumer = Consumer(
-        stage.broker_url,
-        name="test",
-        queues=[QUEUE],
-        prefetch=10,
-        handler=loop.handle,
-        publisher=publisher,
-        retry_delay_ms=DELAYS_MS[0],
-        give_up=loop.give_up,
-    )
-    await publisher.start()
-    await consumer.start()
     try:
-        yield loop
+        async with publishing(publishes_to or stage.broker_url) as publisher:
+            loop = DeliveryLoop(
+                provider,
+                Ledger(database, owner="test"),
+                Payloads(database),
+                publisher,
+                max_in_flight=10,
+                provider_timeout_s=5,
+                retry_delays_ms=DELAYS_MS[:3],
+                look_again_ms=DELAYS_MS[0],
+            )
+            async with consuming(
+                stage.broker_url, loop.handle, publisher, QUEUE, give_up=loop.give_up, retry_delay_ms=DELAYS_MS[0]
+            ):
+                yield loop
     finally:
-        await consumer.drain()
-        await consumer.close()
-        await publisher.close()
         await database.close()
 
 

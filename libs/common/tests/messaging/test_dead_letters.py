@@ -14,12 +14,11 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Unavailable
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
-from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.dead_letters import Dead
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome
 from wavecom_common.messaging.settlement import REPLAYED_HEADER, Settlement
-from wavecom_common.testing.broker import decoded, depth, messages, publishing, taken
+from wavecom_common.testing.broker import consuming, decoded, depth, messages, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
@@ -131,11 +130,11 @@ async def test_a_dead_letter_refused_again_is_replayed_once(broker: str) -> None
     async def refuse(incoming: Incoming) -> Sequence[Outcome]:
         return [DeadLetter("still unfit")] * len(incoming.events)
 
-    async with publishing(broker) as publisher, dead_letters.replaying(broker, per_second=AT_ONCE) as send:
-        consumer = Consumer(
-            broker, name="test", queues=[QUEUE], prefetch=1, handler=refuse, publisher=publisher, retry_delay_ms=1000
-        )
-        await consumer.start()
+    async with (
+        publishing(broker) as publisher,
+        dead_letters.replaying(broker, per_second=AT_ONCE) as send,
+        consuming(broker, refuse, publisher, QUEUE, prefetch=1),
+    ):
 
         async def send_and_see_it_back(dead: Dead) -> bool:
             sent = await send(dead)
@@ -147,8 +146,6 @@ async def test_a_dead_letter_refused_again_is_replayed_once(broker: str) -> None
             return sent
 
         assert await dead_letters.walk(broker, QUEUE, send_and_see_it_back, limit=5) == 1
-        await consumer.drain()
-        await consumer.close()
     assert await ids(broker, DEAD_QUEUE) == [event.event_id]
 
 

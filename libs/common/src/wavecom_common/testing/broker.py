@@ -37,10 +37,11 @@ async def consuming(
     *,
     give_up: GiveUp = dead_letter,
     prefetch: int = 10,
+    retry_delay_ms: int = RETRY_DELAY_MS,
 ) -> AsyncIterator[Consumer]:
     """A consumer of one queue that is started, which does not wait for its connection; drained and closed at the end.
 
-    What is to come again waits in the broker for `RETRY_DELAY_MS`.
+    What is to come again waits in the broker for `retry_delay_ms`, which is one of the topology's.
     """
     consumer = Consumer(
         url,
@@ -49,7 +50,7 @@ async def consuming(
         prefetch=prefetch,
         handler=handler,
         publisher=publisher,
-        retry_delay_ms=RETRY_DELAY_MS,
+        retry_delay_ms=retry_delay_ms,
         give_up=give_up,
     )
     await consumer.start()
