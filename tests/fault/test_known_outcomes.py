@@ -16,6 +16,7 @@ from wavecom_common.storage.driver import Collection, Document
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.storage.payloads import Payloads
+from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_common.testing.broker import consuming, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
@@ -181,6 +182,29 @@ async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only
 
         await eventually(told_again, what="the second answer")
     assert provider.keys == [event.dedup_key]
+
+
+async def test_what_was_withdrawn_ends_as_refused_and_no_call_is_made_not_even_when_it_is_replayed(
+    stage: Stage,
+) -> None:
+    provider, event = Provider(), a_dispatch(request=a_request(channel="sms"))
+    database = database_of(stage)
+    assert await Withdrawals(database).withdraw([event.notification_id]) == {event.notification_id}
+    async with sending(stage, provider):
+        for way in (publish, replay):
+            await way(stage, event)
+            told: list[Event] = []
+
+            async def ended() -> bool:
+                told.extend(await taken(stage))  # noqa: B023
+                return types.FAILED in [one.type for one in told]  # noqa: B023
+
+            await eventually(ended, what="the end")
+            # Nothing was started.
+            assert {one.type for one in told} - {types.DISPATCHED} == {types.FAILED}
+            assert told[-1].failed.reason == types.REFUSED
+    assert provider.keys == []
+    await database.close()
 
 
 def database_of(stage: Stage, url: str = "") -> Database:

@@ -8,6 +8,7 @@ from wavecom_common.events.outcomes import (
     Throttled,
     TransientFailure,
     UnknownOutcome,
+    Withdrawn,
 )
 from wavecom_common.testing.builders import a_dispatch, a_request
 
@@ -52,6 +53,13 @@ def test_the_last_attempt_that_fails_ends_as_failed() -> None:
     follows = after(TransientFailure("busy"), attempt=3)
     assert told(follows) == [types.FAILED]
     assert follows.now[0].failed.reason == types.EXHAUSTED
+    assert not follows.later
+
+
+def test_what_was_withdrawn_ends_as_refused() -> None:
+    follows = after(Withdrawn("not confirmed"))
+    assert told(follows) == [types.FAILED]
+    assert (follows.now[0].failed.reason, follows.now[0].failed.error) == (types.REFUSED, "not confirmed")
     assert not follows.later
 
 

@@ -268,7 +268,7 @@ class Failed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     reason: _builtins.str
-    """"permanent", "exhausted", "unroutable", "outcome_unknown", "dead_letter" or "lost"."""
+    """"permanent", "exhausted", "unroutable", "outcome_unknown", "dead_letter", "lost" or "refused"."""
     def __init__(
         self,
         *,

@@ -23,7 +23,7 @@ _HEADS: Final = {
 }
 _TELL_ERRORS: Final = frozenset({types.RETRY_SCHEDULED, types.FAILED})
 # Reasons of a failure that needed no attempt.
-_NEVER_STARTED: Final = frozenset({types.UNROUTABLE, types.DEAD_LETTER, types.LOST})
+_NEVER_STARTED: Final = frozenset({types.UNROUTABLE, types.DEAD_LETTER, types.LOST, types.REFUSED})
 
 _Part = TypeVar("_Part", Head, LastAttempt, LastError, int)
 

@@ -15,7 +15,14 @@ from wavecom_common.delivery.policy import FAIL, Consequences, consequences, nex
 from wavecom_common.delivery.port import Adapter, Attempt
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
-from wavecom_common.events.outcomes import DeliveryOutcome, GivenUp, PermanentFailure, UnknownOutcome, checked
+from wavecom_common.events.outcomes import (
+    DeliveryOutcome,
+    GivenUp,
+    PermanentFailure,
+    UnknownOutcome,
+    Withdrawn,
+    checked,
+)
 from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
@@ -338,6 +345,9 @@ class DeliveryLoop:
         if isinstance(outcome, GivenUp):
             await self._publish_one(follows)
             return DeadLetter(outcome.error, fails=False)
+        if isinstance(outcome, Withdrawn):
+            # It was never started.
+            return await self._publish_one(follows)
         return await self._publish_one(replace(follows, now=[self._started(event, ended_at_ms), *follows.now]))
 
     def _unknown(self, event: Event) -> Event:

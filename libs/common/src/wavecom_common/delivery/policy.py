@@ -15,6 +15,7 @@ from wavecom_common.events.outcomes import (
     Throttled,
     TransientFailure,
     UnknownOutcome,
+    Withdrawn,
 )
 
 RESEND: Final = "resend"
@@ -44,6 +45,8 @@ def consequences(
             return Consequences([event])
         case PermanentFailure(error) | GivenUp(error):
             return _end(dispatched, error, types.PERMANENT, at_ms)
+        case Withdrawn(error):
+            return _end(dispatched, error, types.REFUSED, at_ms)
         case TransientFailure(error):
             return _retry(dispatched, error, at_ms, _delay_ms(dispatched.attempt, retry_delays_ms))
         case Throttled(error, retry_after_s):

@@ -47,7 +47,14 @@ class GivenUp:
     error: str
 
 
-DeliveryOutcome = Delivered | TransientFailure | Throttled | PermanentFailure | UnknownOutcome | GivenUp
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Its request was refused before a sender claimed it: no call was made. Said by the API, never by an adapter."""
+
+    error: str
+
+
+DeliveryOutcome = Delivered | TransientFailure | Throttled | PermanentFailure | UnknownOutcome | GivenUp | Withdrawn
 
 
 def checked(told: object) -> DeliveryOutcome:

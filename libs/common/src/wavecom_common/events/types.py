@@ -27,6 +27,8 @@ UNROUTABLE: Final = "unroutable"
 UNKNOWN: Final = "outcome_unknown"
 DEAD_LETTER: Final = "dead_letter"
 LOST: Final = "lost"
+# The client was answered with 503, and nothing was sent.
+REFUSED: Final = "refused"
 
 
 def event_id(notification_id: str, attempt: int, event_type: str) -> str:

@@ -38,6 +38,7 @@ _KINDS: Final[dict[str, type[DeliveryOutcome]]] = {
         outcomes.PermanentFailure,
         outcomes.UnknownOutcome,
         outcomes.GivenUp,
+        outcomes.Withdrawn,
     )
 }
 
@@ -222,6 +223,9 @@ def _settled_document(settled: Settled, at: DatetimeMS) -> Document:
 
 
 def _claim(claimed: Document, settled: Document | None) -> Claim:
+    if settled is None and "kind" in claimed:
+        # Withdrawn: claim and outcome in one document (see `storage.withdrawals`).
+        settled = claimed
     return Claim(
         owner=claimed["owner"],
         lease_until_ms=int(claimed["leaseUntil"]),

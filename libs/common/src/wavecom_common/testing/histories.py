@@ -86,7 +86,8 @@ def _followers(draw: st.DrawFn, requested: Event) -> Event:
     if kind == types.RETRY_SCHEDULED:
         return types.retry_scheduled(attempt, error=draw(texts), delay_ms=draw(st.integers(0, 10**7)), now_ms=now_ms)
     if kind == types.FAILED:
-        reason = draw(st.sampled_from([types.PERMANENT, types.EXHAUSTED, types.UNROUTABLE, types.DEAD_LETTER]))
+        reasons = [types.PERMANENT, types.EXHAUSTED, types.UNROUTABLE, types.DEAD_LETTER, types.REFUSED]
+        reason = draw(st.sampled_from(reasons))
         return types.failed(attempt, error=draw(texts), reason=reason, now_ms=now_ms)
     if kind == types.OUTCOME_UNKNOWN:
         return types.outcome_unknown(attempt, action="resend", now_ms=now_ms)
