@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-uv.txt)
 UV := .tools/bin/uv
 UV_READY := .tools/uv-$(UV_VERSION)
 BIN := .venv/bin
@@ -35,7 +35,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
 # events.proto has no service, so its service stubs are empty.
 generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.py*
 
-.PHONY: help setup demo up down test bench fault lint proto check-proto
+.PHONY: help setup demo up down test bench fault lint proto check-proto sbom audit images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,16 @@ check-proto: setup
 		diff -u proto/src/$$file $(PROTO_OUT)/$$file || { echo "Generated code is out of date: run 'make proto' and commit."; exit 1; }; done
 	@rm -rf $(PROTO_OUT)
 
+SBOM_OF := $(notdir $(wildcard services/*)) wavecom-cli
+
+sbom: setup ## list what each image holds, as CycloneDX, in .run/sbom
+	@mkdir -p .run/sbom
+	@for member in $(SBOM_OF); do $(UV) export --frozen --quiet --preview-features sbom-export --no-dev --package $$member \
+		--format cyclonedx1.5 --output-file .run/sbom/$$member.cdx.json >/dev/null; echo "  .run/sbom/$$member.cdx.json"; done
+
+audit: setup ## ask the OSV database about every locked package (needs the internet; to be run daily, not by .ci/run)
+	@$(UV) audit --frozen || { echo "The audit found something, or https://api.osv.dev could not be asked: see above." >&2; exit 1; }
+
 images: ## build a container image of each service and of the command line
 	@deploy/docker/build.sh
 
@@ -99,8 +109,8 @@ $(UV_READY):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv module is missing: sudo apt-get install -y python3-venv" >&2; exit 1; }
 	@echo "Installing uv $(UV_VERSION) into .tools (about 10 s) ..."
-	@$(PYTHON) -m venv --clear .tools; .tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
-		touch $@; echo "  done in $$SECONDS s"
+	@$(PYTHON) -m venv --clear .tools; \
+		.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-uv.txt; touch $@; echo "  done in $$SECONDS s"
 
 .venv/.ready: $(UV_READY) uv.lock pyproject.toml $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 	@echo "Installing the workspace's packages into .venv (about a minute the first time) ..."
