@@ -151,19 +151,21 @@ class MemoryPublisher:
             headers=dict(headers or {}),
         )
 
-    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
+    async def publish(self, events: Sequence[Event], *, timeout_s: float | None = None) -> None:
         for event in events:
             key: str | None = routing.routing_key(event)
             while key is not None:
                 await self.publish_message(routing.EVENTS_EXCHANGE, key, self.message([event]))
                 key = routing.and_then(key)
 
-    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float) -> None:
+    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float | None = None) -> None:
         for event in events:
             exchange = routing.retry_name(delay_ms)
             await self.publish_message(exchange, routing.routing_key(event), self.message([event]))
 
-    async def publish_message(self, exchange: str, routing_key: str, message: Message, *, timeout_s: float = 5) -> None:
+    async def publish_message(
+        self, exchange: str, routing_key: str, message: Message, *, timeout_s: float | None = None
+    ) -> None:
         lost = await self._process.step()
         self._broker.route(exchange, routing_key, message)
         await self._process.answer(lost)

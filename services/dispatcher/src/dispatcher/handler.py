@@ -1,7 +1,6 @@
 """Requested events in, dispatched events out."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
@@ -12,8 +11,6 @@ from wavecom_common.telemetry import metrics
 from wavecom_proto.v1.events_pb2 import Event
 
 from dispatcher.routing import route
-
-PUBLISH_TIMEOUT_S: Final = 10.0
 
 
 class Dispatcher:
@@ -34,7 +31,7 @@ class Dispatcher:
         """
         now_ms = self._clock.now_ms()
         follows = [route(event, now_ms) for event in incoming.events if event.type == types.REQUESTED]
-        await self._publisher.publish(follows, timeout_s=PUBLISH_TIMEOUT_S)
+        await self._publisher.publish(follows)
         for event in follows:
             if event.type == types.FAILED:
                 metrics.FAILED.labels(event.channel, event.priority, event.failed.reason).inc()

@@ -10,6 +10,7 @@ from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.messaging.stalling import STALL_LIMIT_S
 from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import tracing
@@ -37,6 +38,8 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         required_queues=(DISPATCHER_QUEUE, PROJECTOR_QUEUE),
         linger_s=settings.batch_linger_ms / 1000,
         max_events=settings.batch_max_events,
+        # A client is answered with 503 by then.
+        stall_limit_s=min(settings.accept_timeout_s, STALL_LIMIT_S),
     )
     status_client = StatusClient(
         settings.status_query_target,

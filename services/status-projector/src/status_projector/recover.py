@@ -38,6 +38,8 @@ from status_projector.resending import Resender, depths
 
 # Read and sent together.
 _NOTIFICATIONS_AT_ONCE: Final = 500
+# An operator waits for it.
+_CONFIRM_TIMEOUT_S: Final = 10.0
 
 # Events looked at so far.
 Told = Callable[[int], None]
@@ -97,7 +99,7 @@ class Recovery:
         self._store = EventStore(database)
         self._live = LiveModel(database)
         self._publisher = publisher
-        self._resender = Resender(publisher, delays_ms=delays_ms, max_events=max_events)
+        self._resender = Resender(publisher, delays_ms=delays_ms, max_events=max_events, timeout_s=_CONFIRM_TIMEOUT_S)
         self._per_second = per_second
         self._give_up = give_up
         self._dry_run = dry_run
@@ -141,7 +143,7 @@ class Recovery:
         await self._send(orders)
         if self._give_up and lost:
             ends = [recovery.given_up(events, now_ms) for _, events in lost]
-            await self._publisher.publish(ends, timeout_s=10)
+            await self._publisher.publish(ends, timeout_s=_CONFIRM_TIMEOUT_S)
 
     async def _send(self, orders: Sequence[Order]) -> None:
         # In steps of a tenth of a second at most, so that the rate is a rate.

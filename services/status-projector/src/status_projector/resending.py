@@ -1,7 +1,6 @@
 """Putting orders into the queues whose readers have to act on them, and into no other: the projector knows them."""
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from wavecom_common.events import routing
 from wavecom_common.messaging.connection import broker_errors, connected
@@ -10,8 +9,6 @@ from wavecom_common.messaging.topology import message_counts
 from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector.recovery import Order
-
-PUBLISH_TIMEOUT_S: Final = 10.0
 
 
 async def depths(url: str, queues: Sequence[str]) -> dict[str, int | None]:
@@ -26,12 +23,23 @@ async def depths(url: str, queues: Sequence[str]) -> dict[str, int | None]:
 
 
 class Resender:
-    """Sends orders again. What is not due yet waits in the broker, for one of `delays_ms`."""
+    """Sends orders again. What is not due yet waits in the broker, for one of `delays_ms`.
 
-    def __init__(self, publisher: EventPublisher, *, delays_ms: Sequence[int], max_events: int) -> None:
+    `timeout_s` is how long a confirm may take; None: as long as the link lives.
+    """
+
+    def __init__(
+        self,
+        publisher: EventPublisher,
+        *,
+        delays_ms: Sequence[int],
+        max_events: int,
+        timeout_s: float | None = None,
+    ) -> None:
         self._publisher = publisher
         self._delays_ms = sorted(delays_ms)
         self._max_events = max_events
+        self._timeout_s = timeout_s
 
     async def send(self, orders: Collection[Order], now_ms: int) -> None:
         """Return when the broker confirmed all of it.
@@ -42,7 +50,7 @@ class Resender:
         """
         told = [event for order in orders for event in order.told]
         if told:
-            await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+            await self._publisher.publish(told, timeout_s=self._timeout_s)
         by_way: dict[tuple[str, str], list[Event]] = {}
         for order in orders:
             if order.work is not None:
@@ -51,7 +59,7 @@ class Resender:
         for (exchange, key), events in by_way.items():
             for start in range(0, len(events), self._max_events):
                 message = self._publisher.message(events[start : start + self._max_events])
-                await self._publisher.publish_message(exchange, key, message, timeout_s=PUBLISH_TIMEOUT_S)
+                await self._publisher.publish_message(exchange, key, message, timeout_s=self._timeout_s)
 
     def _exchange(self, wait_ms: int) -> str:
         if wait_ms <= 0:

@@ -37,7 +37,6 @@ from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import attributes, spans
 from wavecom_common.telemetry.logs import get_logger
 
-PUBLISH_TIMEOUT_S: Final = 10.0
 # Deliveries that end within this time of each other are stored and told together.
 _LINGER_S: Final = 0.020
 _MAX_ENDINGS: Final = 500
@@ -158,7 +157,7 @@ class DeliveryLoop:
             case Resume():
                 # Its sender died at it: the call may have taken effect, and this is the last chance to say so.
                 told = [self._started(event, self._clock.now_ms()), self._unknown(event)]
-                await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+                await self._publisher.publish(told)
                 metering.count_events(told)
         outcome = self._made.get(key) or GivenUp(f"dead-lettered: {reason}")
         ended = await self._ledger.settle(key, outcome, self._clock.now_ms())
@@ -242,7 +241,7 @@ class DeliveryLoop:
             _log.warning("starts_not_told", attempts=len(events), error=str(error))
 
         async def publish() -> None:
-            await self._publisher.publish(events, timeout_s=PUBLISH_TIMEOUT_S)
+            await self._publisher.publish(events)
 
         try:
             await until_available(publish, stop=draining, tell=tell)
@@ -257,7 +256,7 @@ class DeliveryLoop:
         told = [self._started(event, self._clock.now_ms())]
         if action != FAIL:
             told.append(self._unknown(event))
-        await self._publisher.publish(told, timeout_s=PUBLISH_TIMEOUT_S)
+        await self._publisher.publish(told)
         metering.count_events(told)
         if action == FAIL:
             return UnknownOutcome("the sender died during the provider call")
@@ -364,7 +363,7 @@ class DeliveryLoop:
 
     async def _publish(self, follows: Sequence[Consequences]) -> Sequence[Outcome | BaseException]:
         """Publish what follows from each; where only a retry could not be placed, the error in its place."""
-        await self._publisher.publish([event for one in follows for event in one.now], timeout_s=PUBLISH_TIMEOUT_S)
+        await self._publisher.publish([event for one in follows for event in one.now])
         later: dict[int, list[Event]] = {}
         for one in follows:
             if one.later:
@@ -372,7 +371,7 @@ class DeliveryLoop:
         failed: dict[int, WavecomError] = {}
         for delay_ms, events in later.items():
             try:
-                await self._publisher.publish_later(events, delay_ms=delay_ms, timeout_s=PUBLISH_TIMEOUT_S)
+                await self._publisher.publish_later(events, delay_ms=delay_ms)
             except WavecomError as error:
                 failed[delay_ms] = error
         return [failed.get(one.delay_ms, ACK) if one.later else ACK for one in follows]

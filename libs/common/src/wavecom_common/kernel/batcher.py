@@ -81,7 +81,7 @@ class Batcher(Generic[Item, Result]):
             Overloaded: more than `max_pending` items would be waiting; nothing was done with these.
         """
         if self._pending + len(items) > self._max_pending:
-            raise Overloaded(f"{self._pending} items are waiting to be written")
+            raise Overloaded(f"{self._pending} items are waiting to be written", handed_over=False)
         if not items:
             return []
         if len(items) <= self._max_items:

@@ -5,9 +5,10 @@ WavecomError
 ├── Undecodable            bytes that are not an EventBatch; never retried, dead-lettered
 ├── Unstorable             a value the database will never take; never retried, dead-lettered
 ├── Refused                an operator's order makes no sense as things are; the text says what to do instead
-├── Unroutable             no queue is bound where one must be; retried until somebody applies the topology
-├── Unavailable            the broker or the database cannot be reached now; retryable
-│   └── Overloaded         a bounded buffer or queue is full; retryable after a while
+├── Retryable              what time heals; says whether part of it may have been done
+│   ├── Unroutable         no queue is bound where one must be; retried until the topology is applied
+│   └── Unavailable        the broker or the database cannot be reached now
+│       └── Overloaded     a bounded buffer or queue is full; retryable after a while
 └── Draining               the process is stopping; what was not started is left to the broker
 """
 
@@ -32,16 +33,28 @@ class Refused(WavecomError):
     """An operator's order makes no sense as things are, or somebody else was faster. Nothing was done."""
 
 
-class Unroutable(WavecomError):
+class Retryable(WavecomError):
+    """What time heals: `Unavailable` and `Unroutable`.
+
+    `handed_over` is False when nothing of what was asked for has left this process, so that nothing can come of it;
+    otherwise all of it, a part or nothing was done.
+    """
+
+    def __init__(self, *args: object, handed_over: bool = True) -> None:
+        super().__init__(*args)
+        self.handed_over = handed_over
+
+
+class Unroutable(Retryable):
     """The broker returned a message: no queue is bound to its routing key. Retryable once the topology is applied."""
 
 
-class Unavailable(WavecomError):
+class Unavailable(Retryable):
     """The broker or the database cannot be reached or did not answer in time. Retryable; what it did is unknown."""
 
 
 class Overloaded(Unavailable):
-    """A bounded buffer or queue is full. Retryable after a while; nothing was done."""
+    """A bounded buffer or queue is full. Retryable after a while."""
 
 
 class Draining(WavecomError):

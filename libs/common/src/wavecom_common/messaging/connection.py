@@ -5,7 +5,7 @@ is built in one place can't be restored half. Its errors, of many families, beco
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
@@ -18,8 +18,10 @@ from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.telemetry.logs import get_logger
 
 CONNECT_TIMEOUT_S: Final = 10.0
+# How long it may take to build on a new connection what a session needs, such as channels and consumers.
+SETUP_LIMIT_S: Final = 10.0
 # A process that is told to stop has several links to close, one after the other, and a broker may be silent.
-_CLOSE_TIMEOUT_S: Final = 3.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 # A dead peer is noticed after three of these; what waits on it has time-outs of its own.
 HEARTBEAT_S: Final = 10
 # A session that lived this long ended a healthy time: the next wait starts small again.
@@ -73,22 +75,69 @@ async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
             _log.debug("connection_was_gone", connection=name)
 
 
-async def lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
-    """Return when the connection or the channel is closed, by whichever side."""
-    closings = [asyncio.ensure_future(connection.closed()), asyncio.ensure_future(channel.closed())]
+def node_of(connection: AbstractConnection) -> str:
+    """The broker node at its other end, as host:port."""
+    assert isinstance(connection, aio_pika.Connection)
+    return f"{connection.url.host}:{connection.url.port or 5672}"
+
+
+async def lost(connection: AbstractConnection, channel: AbstractChannel) -> str:
+    """Return why when the connection or the channel is closed, by whichever side."""
+    closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_close(_: object, error: BaseException | None = None) -> None:
+        if not closed.done():
+            closed.set_result(f"{type(error).__name__}: {error}" if error is not None else "closed")
+
+    for end in (connection, channel):
+        end.close_callbacks.add(on_close)
+    return "closed" if connection.is_closed or channel.is_closed else await closed
+
+
+@asynccontextmanager
+async def setting_up() -> AsyncIterator[None]:
+    """Around what a session builds on a new connection.
+
+    Raises:
+        Unavailable: it took longer than `SETUP_LIMIT_S`.
+    """
     try:
-        await asyncio.wait(closings, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(SETUP_LIMIT_S):
+            yield
+    except TimeoutError:
+        raise Unavailable(f"the link was not set up within {SETUP_LIMIT_S:g} s") from None
+
+
+async def stopped(stop: asyncio.Event) -> None:
+    """Return when `stop` is set."""
+    await stop.wait()
+
+
+async def first_of(*endings: Coroutine[object, object, str | None]) -> str | None:
+    """What the first of these returns or raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(ending) for ending in endings]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
     finally:
-        for closing in closings:
-            closing.cancel()
+        for task in tasks:
+            task.add_done_callback(_retrieve)
+            task.cancel()
+
+
+def _retrieve(task: asyncio.Task[str | None]) -> None:
+    # One that failed at the same time as another: asyncio complains of an exception that is never looked at.
+    if not task.cancelled():
+        task.exception()
 
 
 async def keep_session(
-    url: str, name: str, session: Callable[[AbstractConnection], Awaitable[None]], stop: asyncio.Event
+    url: str, name: str, session: Callable[[AbstractConnection], Awaitable[str | None]], stop: asyncio.Event
 ) -> None:
     """Run `session(connection)` until `stop` is set: when it returns or the link is lost, connect and run it again.
 
-    Waits between tries grow to five seconds. An error that is not the link's ends it.
+    A session returns why it ended; that is logged, and so is a link that is lost. Waits between tries grow to five
+    seconds. An error that is not the link's ends it.
     """
     loop = asyncio.get_running_loop()
     delays_s = reconnect_delays_s()
@@ -96,8 +145,9 @@ async def keep_session(
         started_s = loop.time()
         try:
             async with connected(url, name) as connection:
-                with broker_errors():
-                    await session(connection)
+                cause = await _ended(session, connection)
+                if cause is not None and not stop.is_set():
+                    _log.warning("link_lost", connection=name, node=node_of(connection), cause=cause)
         except Unavailable as error:
             _log.warning("broker_unavailable", connection=name, error=str(error))
         if loop.time() - started_s > _HEALTHY_AFTER_S:
@@ -105,3 +155,13 @@ async def keep_session(
         with suppress(TimeoutError):
             async with asyncio.timeout(next(delays_s)):
                 await stop.wait()
+
+
+async def _ended(
+    session: Callable[[AbstractConnection], Awaitable[str | None]], connection: AbstractConnection
+) -> str | None:
+    try:
+        with broker_errors():
+            return await session(connection)
+    except Unavailable as error:
+        return str(error)

@@ -16,10 +16,19 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.messaging.acks import Acks
-from wavecom_common.messaging.connection import broker_errors, keep_session, lost
+from wavecom_common.messaging.connection import (
+    broker_errors,
+    first_of,
+    keep_session,
+    lost,
+    node_of,
+    setting_up,
+    stopped,
+)
+from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, QueueProbe
 from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.messaging.incoming import GiveUp, Handler, Link, dead_letter
-from wavecom_common.messaging.publisher import CHECK_INTERVAL_S, EventPublisher
+from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import (
     FAILURES_HEADER,
     REPLAYED_HEADER,
@@ -27,7 +36,6 @@ from wavecom_common.messaging.settlement import (
     SUSPECT_HEADER,
     Settlement,
 )
-from wavecom_common.messaging.topology import message_counts
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 
@@ -70,18 +78,22 @@ class Consumer:
         )
         self._processing: set[asyncio.Task[None]] = set()
         self._consuming = False
+        self._probe: QueueProbe | None = None
         self._missing: list[str] = []
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to connect and consume; `ready()` tells when it is done."""
+        """Begin to connect and consume; `ready()` reports when it is done."""
         self._task = spawn_vital(keep_session(self._url, self._name, self._session, self._draining), self._name)
 
     def ready(self) -> str | None:
         """None, or why nothing is consumed now."""
         if self._missing:
             return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
-        return None if self._consuming else "not consuming"
+        if self._probe is None or not self._consuming:
+            return "not consuming"
+        silent_s = self._probe.unanswered_s()
+        return f"the broker has not answered for {silent_s:.0f} s" if silent_s > DOUBT_AFTER_S else None
 
     @property
     def held(self) -> int:
@@ -104,32 +116,37 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _session(self, connection: AbstractConnection) -> None:
-        await self._observe(connection)
-        if self._missing:
-            _log.error("queues_missing", queues=self._missing)
-            return
-        channel = await connection.channel()
-        await channel.set_qos(self._prefetch)
-        acks = await _acks(channel)
+    async def _session(self, connection: AbstractConnection) -> str | None:
+        self._probe = probe = QueueProbe(connection)
         self._link = link = Link()
-        ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._draining.wait())]
         try:
-            tags = [await self._consume(channel, queue, acks, link) for queue in self._queues]
+            async with setting_up():
+                await self._observe(probe)
+                if self._missing:
+                    _log.error("queues_missing", queues=self._missing)
+                    return None
+                channel = await connection.channel()
+                await channel.set_qos(self._prefetch)
+                acks = await _acks(channel)
+                tags = [await self._consume(channel, queue, acks, link) for queue in self._queues]
             self._consuming = True
-            _log.info("consuming", queues=list(self._queues))
-            while not (await asyncio.wait(ends, timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
-                await self._observe(connection)
-                if not await _still_consumed(channel, tags):
-                    _log.warning("consumer_cancelled_by_broker", queues=list(self._queues))
-                    return
-            if not ends[0].done():
+            _log.info("consuming", connection=self._name, node=node_of(connection), queues=list(self._queues))
+            cause = await first_of(
+                lost(connection, channel), stopped(self._draining), self._keep_observing(probe, channel, tags)
+            )
+            if cause is None:
                 await self._stop(channel, tags, acks)
+            return cause
         finally:
             self._consuming = False
+            self._probe = None
             link.lose()
-            for end in ends:
-                end.cancel()
+
+    async def _keep_observing(self, probe: QueueProbe, channel: AbstractChannel, tags: Sequence[str]) -> str:
+        while await _still_consumed(channel, tags):
+            await SYSTEM_CLOCK.sleep(CHECK_INTERVAL_S)
+            await self._observe(probe)
+        return f"the broker cancelled a consumer of {', '.join(self._queues)}"
 
     async def _stop(self, channel: AbstractChannel, tags: Sequence[str], acks: Acks) -> None:
         self._consuming = False
@@ -164,9 +181,8 @@ class Consumer:
         else:
             acks.leave(tag)
 
-    async def _observe(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(CHECK_INTERVAL_S):
-            counts = await message_counts(connection, self._queues)
+    async def _observe(self, probe: QueueProbe) -> None:
+        counts = await probe.counts(self._queues)
         self._missing = [queue for queue, count in counts.items() if count is None]
         for queue, count in counts.items():
             metrics.QUEUE_DEPTH.labels(queue).set(count or 0)

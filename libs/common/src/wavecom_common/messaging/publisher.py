@@ -6,39 +6,42 @@ Source: https://www.rabbitmq.com/docs/confirms
 import asyncio
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp.common import FieldValue
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import codec, routing
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
+from wavecom_common.kernel.errors import Overloaded, Retryable, Unavailable, Unroutable
 from wavecom_common.kernel.ids import new_message_id
-from wavecom_common.kernel.tasks import spawn_vital
-from wavecom_common.messaging.connection import broker_errors, keep_session, lost
-from wavecom_common.messaging.topology import message_counts
+from wavecom_common.messaging.confirmed import ConfirmedChannel
+from wavecom_common.messaging.stalling import STALL_LIMIT_S
 from wavecom_common.telemetry import metrics, spans
-from wavecom_common.telemetry.logs import get_logger
 
-CONFIRM_TIMEOUT_S: Final = 5.0
-CHECK_INTERVAL_S: Final = 10.0
-# While something is missing its return is looked for more often.
-_MISSING_INTERVAL_S: Final = 1.0
+# How long a caller waits for a link before an error reports that there is none.
+_LINK_WAIT_S: Final = 10.0
 _RETRY_PAUSE_S: Final = 0.05
 
-_log = get_logger()
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    """The events of one call on their way: whether any may be with the broker, and whether the call has ended."""
+
+    handed_over: bool = False
+    over: bool = False
+
+
+_Item: TypeAlias = tuple[Event, _Submission]
 
 
 class EventPublisher:
     """Publishes events in adaptive batches, one routing key a message, and waits for the broker's confirm.
 
-    A part of a process: it connects in the background and again whenever the link is lost. `required_queues` must
-    exist for it to be ready: their existence is looked at, at the start of each session and every 10 s.
+    A component of a process; see `ConfirmedChannel` for its link, for `required_queues` and for `stall_limit_s`.
     """
 
     def __init__(
@@ -50,59 +53,51 @@ class EventPublisher:
         linger_s: float = 0.005,
         max_events: int = 100,
         compress_above_bytes: int = 16_384,
+        stall_limit_s: float = STALL_LIMIT_S,
     ) -> None:
-        self._url = url
-        self._name = f"{name} publisher"
-        self._required_queues = required_queues
+        self._channel = ConfirmedChannel(
+            url, name=f"{name} publisher", required_queues=required_queues, stall_limit_s=stall_limit_s
+        )
         self._linger_s = linger_s
         self._max_events = max_events
         self._compress_above_bytes = compress_above_bytes
-        self._lanes: dict[tuple[str, str], Batcher[Event, None]] = {}
-        self._channel: AbstractChannel | None = None
-        self._usable = asyncio.Event()
-        self._missing: list[str] = []
-        # The keys whose last message the broker returned.
-        self._unbound: set[tuple[str, str]] = set()
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._lanes: dict[tuple[str, str], Batcher[_Item, None]] = {}
         # Handed to the broker since the start, confirmed or not.
         self.messages_published = 0
         self.events_published = 0
 
     async def start(self) -> None:
-        """Begin to connect; `ready()` tells when it is done."""
-        self._task = spawn_vital(keep_session(self._url, self._name, self._session, self._stop), self._name)
+        """Begin to connect; `ready()` reports when it is done."""
+        await self._channel.start()
 
     def ready(self) -> str | None:
         """None, or why nothing can be published now."""
-        if self._missing:
-            return f"queue {self._missing[0]} is missing: run `wavecom topology apply`"
-        if self._unbound:
-            exchange, key = min(self._unbound)
-            return f"no queue is bound to {exchange} for {key}: run `wavecom topology apply`"
-        return None if self._usable.is_set() else "not connected to the broker"
+        return self._channel.ready()
 
     async def drain(self) -> None:
-        """Nothing to do: whoever publishes waits for the confirm itself."""
+        """Nothing to do: each caller waits for its own confirm."""
 
     async def close(self) -> None:
         """Close the link."""
-        if self._task is not None:
-            self._stop.set()
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._channel.close()
 
-    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
-        """Return when every event is confirmed. Repeats over lost links until the time is up; a repeat does no harm.
+    async def publish(self, events: Sequence[Event], *, timeout_s: float | None = None) -> None:
+        """Return when every event is confirmed; what waits on a link that is lost is published again over the next.
+
+        Without a time limit a confirm is waited for as long as its link lives: giving up and publishing again would
+        store another copy of what the broker is only slow to confirm.
 
         Raises:
-            Unavailable: no confirm in time; the events may or may not be there. Retryable.
+            Unavailable: no confirm within `timeout_s`, or no link for ten seconds. Retryable.
             Overloaded: a queue or our own buffer is full. Retryable after a while.
             Unroutable: no queue is bound. Retryable once the topology is applied.
+
+            All say with `handed_over` whether any of the events may be with the broker. False: certainly none is, and
+            none will be.
         """
         await self._publish(routing.EVENTS_EXCHANGE, events, timeout_s)
 
-    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float) -> None:
+    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float | None = None) -> None:
         """As `publish`, but the broker hands the events on only after `delay_ms` (one of the topology's delays)."""
         await self._publish(routing.retry_name(delay_ms), events, timeout_s)
 
@@ -122,15 +117,23 @@ class EventPublisher:
         )
 
     async def publish_message(
-        self, exchange: str, routing_key: str, message: Message, *, timeout_s: float = CONFIRM_TIMEOUT_S
+        self, exchange: str, routing_key: str, message: Message, *, timeout_s: float | None = None
     ) -> None:
-        """Publish one ready-made message, with the same promise as `publish` but without its repeats."""
-        with broker_errors():
-            async with asyncio.timeout(timeout_s):
-                await self._usable.wait()
-                await self._send(exchange, routing_key, message)
+        """Publish one ready-made message, with the same promise as `publish` but without its repeats.
 
-    async def _publish(self, exchange: str, events: Sequence[Event], timeout_s: float) -> None:
+        Raises:
+            Unavailable, Overloaded, Unroutable: as `publish`; also when the link is lost before the confirm.
+        """
+        handed_over = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._linked()
+                handed_over = True
+                await self._channel.send(exchange, routing_key, message)
+        except TimeoutError:
+            raise Unavailable(f"no confirm within {timeout_s:g} s", handed_over=handed_over) from None
+
+    async def _publish(self, exchange: str, events: Sequence[Event], timeout_s: float | None) -> None:
         by_key: dict[str, list[Event]] = {}
         for event in events:
             by_key.setdefault(routing.routing_key(event), []).append(event)
@@ -143,11 +146,11 @@ class EventPublisher:
             *[self._publish_traced(exchange, key, group, timeout_s) for key, group in by_key.items()],
             return_exceptions=True,
         )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        failures = [result for result in results if result is not None]
+        if failures:
+            raise _of_all(failures, some_done=len(failures) < len(results))
 
-    async def _publish_traced(self, exchange: str, key: str, events: list[Event], timeout_s: float) -> None:
+    async def _publish_traced(self, exchange: str, key: str, events: list[Event], timeout_s: float | None) -> None:
         open_spans = [
             spans.start_publish(group, exchange=exchange, routing_key=key) for group in spans.by_cause(events)
         ]
@@ -161,94 +164,85 @@ class EventPublisher:
             for span in open_spans:
                 spans.end(span, failure)
 
-    async def _publish_until(self, exchange: str, key: str, events: list[Event], timeout_s: float) -> None:
+    async def _publish_until(self, exchange: str, key: str, events: list[Event], timeout_s: float | None) -> None:
+        submission = _Submission()
+        items = [(event, submission) for event in events]
         lane = self._lane(exchange, key)
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    await lane.submit_all(events)
-                return
-            except TimeoutError:
-                raise Unavailable(f"no confirm within {timeout_s:g} s") from None
-            except (Overloaded, Unroutable):
-                raise
-            except Unavailable:
-                if loop.time() + _RETRY_PAUSE_S >= deadline_s:
-                    raise
-            await SYSTEM_CLOCK.sleep(_RETRY_PAUSE_S)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._submitted(lane, items):
+                    await SYSTEM_CLOCK.sleep(_RETRY_PAUSE_S)
+        except TimeoutError:
+            raise Unavailable(f"no confirm within {timeout_s:g} s", handed_over=submission.handed_over) from None
+        except Retryable as error:
+            # Not the error itself: it is raised to every caller of a batch, whose events may have fared differently.
+            raise type(error)(*error.args, handed_over=submission.handed_over) from error
+        finally:
+            submission.over = True
 
-    def _lane(self, exchange: str, key: str) -> Batcher[Event, None]:
+    async def _submitted(self, lane: Batcher[_Item, None], items: Sequence[_Item]) -> bool:
+        """True when all of it is confirmed; False when the link was lost meanwhile and it has to be sent again."""
+        await self._linked()
+        try:
+            await lane.submit_all(items)
+        except (Overloaded, Unroutable):
+            raise
+        except Unavailable:
+            return False
+        return True
+
+    async def _linked(self) -> None:
+        """Return when there is a link.
+
+        Raises:
+            Unavailable: there is none for ten seconds.
+        """
+        if self._channel.usable.is_set():
+            return
+        try:
+            async with asyncio.timeout(_LINK_WAIT_S):
+                await self._channel.usable.wait()
+        except TimeoutError:
+            raise Unavailable("not connected to the broker", handed_over=False) from None
+
+    def _lane(self, exchange: str, key: str) -> Batcher[_Item, None]:
         lane = self._lanes.get((exchange, key))
         if lane is None:
 
-            async def flush(events: list[Event]) -> list[None]:
-                await self._send_batch(exchange, key, events)
-                return [None] * len(events)
+            async def flush(items: list[_Item]) -> list[None]:
+                await self._send_batch(exchange, key, items)
+                return [None] * len(items)
 
             lane = Batcher(flush, max_items=self._max_events, linger_s=self._linger_s, max_in_flight=2)
             self._lanes[exchange, key] = lane
         return lane
 
-    async def _send_batch(self, exchange: str, key: str, events: list[Event]) -> None:
-        if self._missing:
-            raise Unroutable(f"queue {self._missing[0]} is missing")
+    async def _send_batch(self, exchange: str, key: str, items: list[_Item]) -> None:
+        # A caller whose time was up has reported that nothing was handed over: leave its events out.
+        items = [item for item in items if not item[1].over]
+        if not items:
+            return
         once_more = routing.and_then(key)
-        if once_more is not None and (exchange, once_more) in self._unbound:
-            # Until the next look: the event store would hear of requests that are not accepted.
-            raise Unroutable(f"no queue is bound to {exchange} for {once_more}")
-        metrics.BATCH_SIZE.labels("publish").observe(len(events))
+        # Known before the first is sent, where the second is: the event store would hear of what is not accepted.
+        refusal = self._channel.refusal(exchange, *([once_more] if once_more is not None else []))
+        if refusal is not None:
+            raise refusal
+        for _, submission in items:
+            submission.handed_over = True
+        metrics.BATCH_SIZE.labels("publish").observe(len(items))
         self.messages_published += 1
-        self.events_published += len(events)
-        message = self.message(events)
-        await self.publish_message(exchange, key, message)
+        self.events_published += len(items)
+        message = self.message([event for event, _ in items])
+        await self._channel.send(exchange, key, message)
         if once_more is not None:
             again = copy(message)
             again.message_id = new_message_id()
-            await self.publish_message(exchange, once_more, again)
+            await self._channel.send(exchange, once_more, again)
 
-    async def _send(self, exchange: str, key: str, message: Message) -> None:
-        channel = self._channel
-        if channel is None:
-            raise Unavailable("not connected to the broker")
-        target = await channel.get_exchange(exchange, ensure=False)
-        try:
-            await target.publish(message, key, mandatory=True)
-        except PublishError as error:
-            self._unbound.add((exchange, key))
-            raise Unroutable(f"no queue is bound to {exchange} for {key}") from error
-        except DeliveryError as error:
-            raise Overloaded(f"the broker refused a message for {key}: a queue is full") from error
-        self._unbound.discard((exchange, key))
 
-    async def _session(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        # The client library sometimes loses a cancellation that comes while it connects, so the stop is watched here.
-        ends = [asyncio.ensure_future(lost(connection, channel)), asyncio.ensure_future(self._stop.wait())]
-        try:
-            await self._check(connection)
-            self._channel = channel
-            self._usable.set()
-            _log.info("publisher_connected", connection=self._name)
-            while not (await asyncio.wait(ends, timeout=self._pause_s, return_when=asyncio.FIRST_COMPLETED))[0]:
-                await self._check(connection)
-        finally:
-            self._usable.clear()
-            self._channel = None
-            for end in ends:
-                end.cancel()
-
-    @property
-    def _pause_s(self) -> float:
-        return _MISSING_INTERVAL_S if self._missing else CHECK_INTERVAL_S
-
-    async def _check(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(CONFIRM_TIMEOUT_S):
-            counts = await message_counts(connection, self._required_queues)
-        missing = [name for name, count in counts.items() if count is None]
-        if missing and missing != self._missing:
-            _log.error("queues_missing", queues=missing)
-        self._missing = missing
-        # Nobody can ask for a binding, and who is not ready is not given what would show that it is there again.
-        self._unbound.clear()
+def _of_all(failures: Sequence[BaseException], *, some_done: bool) -> BaseException:
+    """The first of what went wrong with parts of a call, as an error of the whole call."""
+    first = failures[0]
+    if isinstance(first, Retryable):
+        first.handed_over = some_done or any(getattr(failure, "handed_over", True) for failure in failures)
+    return first

@@ -13,7 +13,7 @@ from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
-from wavecom_common.messaging.publisher import CONFIRM_TIMEOUT_S, EventPublisher
+from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 
@@ -99,7 +99,7 @@ class Settlement:
         if event.type in types.WORK_TYPES and outcome.fails:
             # Nothing else will end this notification: what was to be done for it can't be done.
             end = types.failed(event, error=reason, reason=types.DEAD_LETTER, now_ms=self._clock.now_ms())
-            await self._publisher.publish([end], timeout_s=CONFIRM_TIMEOUT_S)
+            await self._publisher.publish([end])
         metrics.DEAD_LETTERED.labels(queue).inc()
         _log.error("event_dead_lettered", queue=queue, event_id=event.event_id, reason=reason)
 

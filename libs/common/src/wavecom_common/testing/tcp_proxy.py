@@ -14,11 +14,14 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         # Both ends of every link, each with the port the client has at its own end.
         self._writers: dict[asyncio.StreamWriter, int] = {}
+        self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
         self._refusing = False
+        # How long bytes are held back: either way, and on their way from the server alone.
         self.delay_s = 0.0
+        self.answer_delay_s = 0.0
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -65,6 +68,7 @@ class TcpProxy:
         except OSError:
             writer.transport.abort()
             return
+        self._clients.add(writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             self._writers[sink] = client[1]
             task = asyncio.create_task(self._pump(source, sink))
@@ -75,9 +79,10 @@ class TcpProxy:
         with suppress(OSError):
             while data := await source.read(65_536):
                 await self._flows.wait()
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)  # noqa: TID251 - a slow network is what it plays
+                if delay_s := self.delay_s + (self.answer_delay_s if sink in self._clients else 0.0):
+                    await asyncio.sleep(delay_s)  # noqa: TID251 - a slow network is what it plays
                 sink.write(data)
                 await sink.drain()
         self._writers.pop(sink, None)
+        self._clients.discard(sink)
         sink.close()

@@ -1,0 +1,29 @@
+"""How long a link may leave a message unconfirmed."""
+
+import pytest
+from wavecom_common.messaging.stalling import MAX_STALL_LIMIT_S, StallLimit
+
+
+@pytest.mark.parametrize(
+    ("happened", "limit_s"),
+    [
+        ([], 12),
+        (["left"], 24),
+        (["left"] * 3, 96),
+        (["left"] * 9, MAX_STALL_LIMIT_S),
+        (["left", "left", 0.01], 12),
+        ([5.0], 12),
+        # A confirm that took long is no reason to leave the next message sooner than it.
+        ([15.0], 30),
+        (["left", 15.0], 30),
+        ([15.0, 0.01], 12),
+        ([100.0], MAX_STALL_LIMIT_S),
+    ],
+)
+def test_the_limit_doubles_with_each_link_left_and_follows_what_confirms_take(
+    happened: list[str | float], limit_s: float
+) -> None:
+    limit = StallLimit(12)
+    for one in happened:
+        limit.left() if isinstance(one, str) else limit.confirmed(one)
+    assert limit.limit_s == limit_s
