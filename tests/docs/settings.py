@@ -25,7 +25,7 @@ def _class_of(service: Service) -> type[Settings]:
 def _shown(default: object) -> str:
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    return "unset" if default is None else str(default)
+    return "unset" if default in (None, "") else str(default)
 
 
 CLASSES: Final = {service.name: _class_of(service) for service in SERVICES}

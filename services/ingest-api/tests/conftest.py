@@ -213,9 +213,9 @@ def backlog() -> Backlog:
 def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, make_acceptor, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
-    def make(*, traced: bool = False, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
+    def make(*, traced: bool = False, **options: Sequence[str]) -> ASGIApp:
         keyed = IdempotentRequests(keys, clock)
-        return create_app(make_acceptor(pipeline), keyed, pipeline, clock, cors_origins=cors_origins, traced=traced)
+        return create_app(make_acceptor(pipeline), keyed, pipeline, clock, traced=traced, **options)
 
     return make
 

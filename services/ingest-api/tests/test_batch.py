@@ -13,6 +13,7 @@ EMAIL = {"recipient": "user@example.com", "message": "Hello", "channel": "email"
 SMS = {"recipient": "+2348012345678", "message": "Hello", "channel": "sms", "priority": "low"}
 PUSH = {"recipient": "fcm-token-4f0c2d7e9a1b", "message": "Hello", "channel": "push", "priority": "high"}
 WRONG = {"recipient": "private.person", "message": "Hello", "channel": "sms"}
+JSON = {"Content-Type": "application/json"}
 KEY = {"Idempotency-Key": "key-1"}
 
 
@@ -122,8 +123,8 @@ async def test_a_thousand_are_accepted_together(client, pipeline):
 
 async def test_a_body_has_a_limit_of_its_own(client):
     body = json.dumps({"notifications": [EMAIL]}).encode()
-    fits = await client.post(BATCH, content=body + b" " * (MAX_BATCH_BYTES - len(body)))
-    too_large = await client.post(BATCH, content=body + b" " * (MAX_BATCH_BYTES - len(body) + 1))
+    fits = await client.post(BATCH, content=body + b" " * (MAX_BATCH_BYTES - len(body)), headers=JSON)
+    too_large = await client.post(BATCH, content=body + b" " * (MAX_BATCH_BYTES - len(body) + 1), headers=JSON)
 
     assert (fits.status_code, too_large.status_code) == (201, 413)
     assert too_large.json()["message"] == "The body must be at most 4,194,304 bytes"

@@ -129,7 +129,7 @@ async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, ma
             await confirmed.wait()
 
     keyed = IdempotentRequests(keys, clock)
-    app = create_app(make_acceptor(SlowSink()), keyed, None, clock, cors_origins=["*"], traced=False)
+    app = create_app(make_acceptor(SlowSink()), keyed, None, clock, traced=False)
     async with make_client(app) as client:
         post = asyncio.create_task(client.post(NOTIFICATIONS, json=EMAIL))
         await reached.wait()
@@ -165,28 +165,3 @@ async def test_a_defect_is_answered_in_the_envelope(client, pipeline):
 
     assert answer.status_code == 500
     assert answer.json() == {"status": "error", "message": "Internal server error"}
-
-
-async def test_other_origins_may_post(client):
-    preflight = await client.options(
-        NOTIFICATIONS,
-        headers={
-            "Origin": "https://shop.example",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "content-type",
-        },
-    )
-    answer = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://shop.example"})
-
-    assert preflight.status_code == 200
-    assert "POST" in preflight.headers["access-control-allow-methods"]
-    assert answer.headers["access-control-allow-origin"] == "*"
-
-
-async def test_origins_can_be_limited(make_app, make_client):
-    async with make_client(make_app(cors_origins=["https://shop.example"])) as client:
-        ours = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://shop.example"})
-        other = await client.post(NOTIFICATIONS, json=EMAIL, headers={"Origin": "https://else.example"})
-
-    assert ours.headers["access-control-allow-origin"] == "https://shop.example"
-    assert "access-control-allow-origin" not in other.headers

@@ -227,7 +227,6 @@ async def test_a_client_may_be_known_by_a_name_that_outlasts_its_token(
         IdempotentRequests(keys, clock, ["x-client-id"]),
         pipeline,
         clock,
-        cors_origins=["*"],
         traced=False,
     )
     async with make_client(app) as client:
@@ -248,7 +247,6 @@ async def test_two_processes_that_have_one_key_at_once_publish_the_same_notifica
             IdempotentRequests(keys, clock),
             pipeline,
             clock,
-            cors_origins=["*"],
             traced=False,
         )
         for _ in range(2)

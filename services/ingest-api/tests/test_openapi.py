@@ -56,12 +56,12 @@ async def test_every_operation_is_documented_with_its_answers(client):
         for method, operation in operations.items()
     }
     assert answers == {
-        ("post", NOTIFICATIONS): ["201", "400", "408", "413", "422", "503"],
-        ("post", BATCH): ["201", "207", "400", "408", "413", "422", "503"],
-        ("get", NOTIFICATIONS): ["200", "400", "503"],
-        ("get", f"{NOTIFICATIONS}/{{id}}"): ["200", "404", "503"],
-        ("get", f"{NOTIFICATIONS}/{{id}}/events"): ["200", "404", "503"],
-        ("get", "/health"): ["200"],
+        ("post", NOTIFICATIONS): ["201", "400", "403", "408", "413", "421", "422", "503"],
+        ("post", BATCH): ["201", "207", "400", "403", "408", "413", "421", "422", "503"],
+        ("get", NOTIFICATIONS): ["200", "400", "403", "421", "503"],
+        ("get", f"{NOTIFICATIONS}/{{id}}"): ["200", "403", "404", "421", "503"],
+        ("get", f"{NOTIFICATIONS}/{{id}}/events"): ["200", "403", "404", "421", "503"],
+        ("get", "/health"): ["200", "403", "421"],
     }
 
 

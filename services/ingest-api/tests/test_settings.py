@@ -6,11 +6,12 @@ from wavecom_common.kernel.errors import ConfigurationError
 
 
 def test_without_any_setting_the_defaults_hold(monkeypatch):
-    for name in ("HTTP_PORT", "MAX_ATTEMPTS", "CORS_ORIGINS", "STATUS_QUERY_TARGET"):
+    for name in ("HTTP_PORT", "MAX_ATTEMPTS", "CORS_ORIGINS", "ALLOWED_HOSTS", "STATUS_QUERY_TARGET"):
         monkeypatch.delenv(f"WAVECOM_{name}", raising=False)
     settings = IngestSettings.load()
 
-    assert (settings.http_port, settings.max_attempts, settings.cors_origin_list) == (3000, 3, ["*"])
+    assert (settings.http_port, settings.max_attempts, settings.cors_origin_list) == (3000, 3, [])
+    assert settings.allowed_host_list == ["localhost", "127.0.0.1", "[::1]", "127.0.0.1"]
     assert settings.status_query_target == "dns:///127.0.0.1:50051"
 
 
@@ -21,6 +22,23 @@ def test_origins_are_separated_by_commas(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("0.0.0.0", ["api.example.com"]),
+        ("::", ["api.example.com"]),
+        ("192.0.2.7", ["api.example.com", "192.0.2.7"]),
+        ("2001:db8::7", ["api.example.com", "[2001:db8::7]"]),
+        ("internal", ["api.example.com", "internal"]),
+    ],
+)
+def test_the_address_listened_on_is_a_host(monkeypatch, address, hosts):
+    monkeypatch.setenv("WAVECOM_HTTP_HOST", address)
+    monkeypatch.setenv("WAVECOM_ALLOWED_HOSTS", "api.example.com")
+
+    assert IngestSettings.load().allowed_host_list == hosts
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("HTTP_PORT", "http"),
@@ -28,6 +46,12 @@ def test_origins_are_separated_by_commas(monkeypatch):
         ("MAX_ATTEMPTS", "0"),
         ("ACCEPT_TIMEOUT_S", "0"),
         ("TENANT", "a b"),
+        ("ALLOWED_HOSTS", "https://api.example.com"),
+        ("ALLOWED_HOSTS", "api.example.com:443"),
+        ("ALLOWED_HOSTS", "api.*.com"),
+        ("CORS_ORIGINS", "www.example.com"),
+        ("CORS_ORIGINS", "https://www.example.com/"),
+        ("CORS_ORIGINS", "https://*.example.com"),
         ("IDEMPOTENCY_KEY_HOURS", "0"),
         ("BACKLOG_CRITICAL", "4999"),
         ("BACKLOG_EMERGENCY", "19999"),

@@ -21,8 +21,9 @@ async def port(app) -> AsyncIterator[int]:
 
 
 def a_post(body: bytes, *, path: str = NOTIFICATIONS, headers: bytes = b"", length: int | None = None) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
-    return head.encode() + b"%d\r\n%s\r\n" % (len(body) if length is None else length, headers) + body
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    announced = len(body) if length is None else length
+    return head.encode() + b"Content-Length: %d\r\n%s\r\n" % (announced, headers) + body
 
 
 async def say(port: int, request: bytes) -> bytes:

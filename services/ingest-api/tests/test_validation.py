@@ -13,6 +13,7 @@ EMAIL = {"recipient": "user@example.com", "message": "Hello", "channel": "email"
 SMS = {"recipient": "+2348012345678", "message": "Hello", "channel": "sms"}
 PUSH = {"recipient": "fcm-token-4f0c2d7e9a1b", "message": "Hello", "channel": "push"}
 
+JSON = {"Content-Type": "application/json"}
 ADDRESS = "must be an e-mail address such as user@example.com"
 NUMBER = "must be a phone number in E.164 form such as +2348012345678: +, an assigned country code, the number"
 TOKEN = "must be a device token: 8 to 4,096 characters, letters, digits and any of _ . : % = / + -"
@@ -193,7 +194,7 @@ async def test_missing_fields_are_listed_in_their_order(client, request_, missin
     ],
 )
 async def test_a_wrong_value_is_named_with_what_would_be_right(client, pipeline, request_, field, message):
-    answer = await client.post(NOTIFICATIONS, content=json.dumps(request_, ensure_ascii=False).encode())
+    answer = await client.post(NOTIFICATIONS, content=json.dumps(request_, ensure_ascii=False).encode(), headers=JSON)
 
     assert answer.status_code == 400
     assert answer.json() == {
@@ -289,7 +290,7 @@ async def test_the_edges_of_what_is_right_are_accepted(client, request_):
     ],
 )
 async def test_a_body_that_is_no_json_object_is_refused(client, body, message):
-    answer = await client.post(NOTIFICATIONS, content=body)
+    answer = await client.post(NOTIFICATIONS, content=body, headers=JSON)
 
     assert answer.status_code == 400
     assert answer.json()["message"].startswith(message)
@@ -361,7 +362,7 @@ _JSON = st.recursive(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=_JSON | st.dictionaries(_NAMES, _JSON))
 async def test_no_json_whatever_makes_the_api_fail(client, value):
-    answer = await client.post(NOTIFICATIONS, content=json.dumps(value))
+    answer = await client.post(NOTIFICATIONS, content=json.dumps(value), headers=JSON)
 
     assert answer.status_code in (201, 400), answer.text
     assert set(answer.json()) <= {"status", "message", "errors", "data"}
@@ -370,6 +371,6 @@ async def test_no_json_whatever_makes_the_api_fail(client, value):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 async def test_no_bytes_whatever_make_the_api_fail(client, body):
-    answer = await client.post(NOTIFICATIONS, content=body)
+    answer = await client.post(NOTIFICATIONS, content=body, headers=JSON)
 
     assert answer.status_code in (201, 400), answer.text

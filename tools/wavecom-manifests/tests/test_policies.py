@@ -176,6 +176,14 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         lambda m: _body(m, "Ingress", "ingest-api")["spec"].pop("tls"),
         "without TLS",
     ),
+    "host the API refuses": (
+        lambda m: _variable(m, "ingest-api", "WAVECOM_ALLOWED_HOSTS").update(value="ingest-api.wavecom.svc"),
+        "sends requests for notifications.example.com, which WAVECOM_ALLOWED_HOSTS of the API does not have",
+    ),
+    "Service the API refuses": (
+        lambda m: _variable(m, "ingest-api", "WAVECOM_ALLOWED_HOSTS").update(value="notifications.example.com"),
+        "sends requests for ingest-api, which WAVECOM_ALLOWED_HOSTS of the API does not have",
+    ),
     # shutdown
     "killed in its drain": (
         lambda m: _pod(m, "email-sender").update(terminationGracePeriodSeconds=30),

@@ -54,6 +54,12 @@ def test_a_target_that_was_given_is_kept() -> None:
     assert "WAVECOM_STATUS_QUERY_TARGET" not in given("ingest-api", WAVECOM_STATUS_QUERY_TARGET="dns:///elsewhere:1")
 
 
+def test_pages_of_this_machine_may_call_the_api_unless_told_otherwise() -> None:
+    assert given("ingest-api")["WAVECOM_CORS_ORIGINS"] == "http://localhost:*,http://127.0.0.1:*"
+    assert "WAVECOM_CORS_ORIGINS" not in given("ingest-api", WAVECOM_CORS_ORIGINS="")
+    assert "WAVECOM_CORS_ORIGINS" not in given("status-query")
+
+
 def test_every_process_has_an_admin_port_of_its_own() -> None:
     ports = [process.admin_port for process in planned(WAVECOM_COPIES_DISPATCHER="3").values()]
     assert len(set(ports)) == len(ports) == 9

@@ -1,4 +1,4 @@
-"""The ASGI application: FastAPI with our routes and envelope, and the straight way to the POSTs."""
+"""The ASGI application: who may call, FastAPI with our routes and envelope, and the straight way to the POSTs."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,9 +9,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from wavecom_common.kernel.clock import Clock
+from wavecom_common.telemetry import metrics
 
 from ingest_api import tracing
 from ingest_api.accept import Acceptor
+from ingest_api.access import LOOPBACK_HOSTS, Access, AllowedHosts, AllowedOrigins
+from ingest_api.errors import Refusal
 from ingest_api.failures import answer_failures
 from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests
 from ingest_api.openapi import describe
@@ -32,10 +35,11 @@ def create_app(
     reader: StatusReader,
     clock: Clock,
     *,
-    cors_origins: Sequence[str],
     traced: bool,
+    cors_origins: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
 ) -> ASGIApp:
-    """Everything the public port answers."""
+    """Everything the public port answers; `cors_origins` and `allowed_hosts` as `access` describes them."""
     posts = {
         NOTIFICATIONS: Endpoint(CreateNotification(acceptor, keyed).answer),
         BATCH: Endpoint(CreateBatch(acceptor, keyed).answer),
@@ -53,33 +57,47 @@ def create_app(
     add_queries(api, reader)
     add_health(api, clock)
     answer_failures(api)
+    origins = AllowedOrigins(cors_origins)
+    if cors_origins:
+        _add_cors(api, origins)
+    api.openapi = cache(lambda: describe(api))  # type: ignore[method-assign]
+    straight: Mapping[str, ASGIApp] = posts
+    if traced:
+        tracing.instrument(api)
+        straight = {path: tracing.ServerSpan(post, route=path) for path, post in posts.items()}
+    return _Edge(Access(AllowedHosts(allowed_hosts), origins), straight, api)
+
+
+def _add_cors(api: FastAPI, origins: AllowedOrigins) -> None:
     api.add_middleware(
         CORSMiddleware,
-        allow_origins=cors_origins,
+        allow_origins=["*"] if origins.every else origins.exact,
+        allow_origin_regex=origins.pattern,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
         expose_headers=["Location", "Retry-After", REPLAYED_HEADER],
     )
-    api.openapi = cache(lambda: describe(api))  # type: ignore[method-assign]
-    if traced:
-        tracing.instrument(api)
-        return _Shortcut({path: tracing.ServerSpan(post, route=path) for path, post in posts.items()}, api)
-    return _Shortcut(posts, api)
 
 
-class _Shortcut:
-    """Takes POSTs that come from no browser past the framework, whose way to the same endpoint costs more than it."""
+class _Edge:
+    """Refuses who may not call; takes POSTs past the framework, whose way to the same endpoint costs more than it.
 
-    def __init__(self, posts: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
+    Those of other origins' pages go through the framework, for its CORS headers.
+    """
+
+    def __init__(self, access: Access, posts: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
+        self._access = access
         self._posts = posts
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and not _from_browser(scope):
+        try:
+            of_another_origin = self._access.check(scope)
+        except Refusal as refusal:
+            metrics.REFUSED.labels(refusal.reason).inc()
+            await refusal.response()(scope, receive, send)
+            return
+        if scope["method"] == "POST" and not of_another_origin:
             await self._posts.get(scope["path"], self._rest)(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
-
-
-def _from_browser(scope: Scope) -> bool:
-    return any(name == b"origin" for name, _ in scope["headers"])

@@ -75,6 +75,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         status_client,
         SYSTEM_CLOCK,
         cors_origins=settings.cors_origin_list,
+        allowed_hosts=settings.allowed_host_list,
         traced=traced,
     )
     server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port)

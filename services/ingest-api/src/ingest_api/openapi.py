@@ -57,6 +57,11 @@ _UNAVAILABLE: Final = (
 )
 
 
+# Of every operation.
+_MISDIRECTED: Final = {
+    "403": "It comes from a web page of an origin that may not call.",
+    "421": "The Host header names a host that is not served here.",
+}
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}}
 _LOCATION: Final = {
     "Location": {"description": "Where it can be read.", "schema": {"type": "string"}, "required": True}
@@ -80,6 +85,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
     document["paths"][NOTIFICATIONS] = {"post": post, **document["paths"][NOTIFICATIONS]}
     document["paths"][BATCH] = {"post": batch}
     schemas.update(post_schemas)
+    error = {"$ref": _REF.format(model=ErrorAnswer.__name__)}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"] |= {
+                status: _response(description, error) for status, description in _MISDIRECTED.items()
+            }
     return document
 
 
@@ -100,7 +111,7 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         "summary": "Create Notification",
         "description": (
             "Accepts a notification. The answer comes when it is safe with the message broker.\n\n"
-            f"The body is JSON of at most {MAX_BODY_BYTES:,} bytes; a request without Content-Type is taken to be JSON."
+            f"The body is JSON of at most {MAX_BODY_BYTES:,} bytes, with `Content-Type: application/json`."
         ),
         "parameters": [_KEY],
         "requestBody": _body(request, _EXAMPLE),
@@ -124,8 +135,8 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             f"Accepts 1 to {MAX_ITEMS:,} notifications, each for itself: valid ones are accepted, wrong ones are named "
             "by their index with what is wrong. The answer comes when all that are accepted are safe with the message "
             "broker.\n\n"
-            f"The body is JSON of at most {MAX_BATCH_BYTES:,} bytes; a request without Content-Type is taken to be "
-            "JSON. When too many notifications wait, the least urgent one decides for the whole call."
+            f"The body is JSON of at most {MAX_BATCH_BYTES:,} bytes, with `Content-Type: application/json`. "
+            "When too many notifications wait, the least urgent one decides for the whole call."
         ),
         "parameters": [_KEY],
         "requestBody": _body(batch_request, {FIELD: [_EXAMPLE]}),

@@ -1,8 +1,11 @@
 """The settings of ingest-api, beside those every process has."""
 
+import ipaddress
+
 from pydantic import Field, ValidationInfo, field_validator
 from wavecom_common.hosting.settings import Settings
 
+from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
 from ingest_api.channels.common import MAX_ATTEMPTS
 from ingest_api.idempotency import CLIENT_HEADERS
 
@@ -16,8 +19,10 @@ class IngestSettings(Settings):
     status_query_target: str = Field("dns:///127.0.0.1:50051", min_length=1)
     # For requests that do not say.
     max_attempts: int = Field(3, ge=1, le=MAX_ATTEMPTS)
-    # Comma-separated; * is every one.
-    cors_origins: str = "*"
+    # Comma-separated. The hosts that requests may name, beside the address listened on; see `access`.
+    allowed_hosts: str = ",".join(LOOPBACK_HOSTS)
+    # Comma-separated. The origins whose web pages may call; see `access`.
+    cors_origins: str = ""
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     # Less than elsewhere: a client waits for it.
     batch_linger_ms: float = Field(20.0, ge=0, le=1000)
@@ -43,12 +48,47 @@ class IngestSettings(Settings):
             raise ValueError(f"must be at least {below}")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        for name in _listed(value):
+            if not HOST_PATTERN.fullmatch(name):
+                raise ValueError("must be host names without scheme and port, such as api.example.com or *.example.com")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if not ORIGIN_PATTERN.fullmatch(origin):
+                raise ValueError("must be origins without a path, such as https://www.example.com")
+        return value
+
     @property
     def client_header_list(self) -> list[str]:
         """The headers one by one, in small letters."""
-        return [name.strip().lower() for name in self.client_headers.split(",") if name.strip()]
+        return [name.lower() for name in _listed(self.client_headers)]
 
     @property
     def cors_origin_list(self) -> list[str]:
         """The origins one by one."""
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        return _listed(self.cors_origins)
+
+    @property
+    def allowed_host_list(self) -> list[str]:
+        """The hosts one by one, with the address listened on where that is one address."""
+        return [*_listed(self.allowed_hosts), *_address_as_host(self.http_host)]
+
+
+def _listed(value: str) -> list[str]:
+    return [one.strip() for one in value.split(",") if one.strip()]
+
+
+def _address_as_host(address: str) -> list[str]:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return [address]
+    if parsed.is_unspecified:
+        return []
+    return [f"[{address}]" if parsed.version == 6 else address]

@@ -1,10 +1,12 @@
-"""What stands before the API lets through what the API takes, and waits as long as an answer may take."""
+"""What stands before the API lets through what the API takes, under names it serves, for as long as an answer takes."""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ingest_api.access import AllowedHosts
 from ingest_api.routes.batch import MAX_BATCH_BYTES
+from ingest_api.settings import IngestSettings
 from pydantic import ValidationError
 
 from wavecom_manifests.environment import Environment, load
@@ -18,24 +20,38 @@ _API: Final = "ingest-api"
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:
-    """Every Ingress."""
-    return [finding for ingress in manifests.of("Ingress") for finding in _ingress(ingress, manifests)]
+    """Every Ingress, and the names of the Service."""
+    settings = _settings(manifests)
+    found = [finding for ingress in manifests.of("Ingress") for finding in _ingress(ingress, settings)]
+    service = manifests.find("Service", _API)
+    if service is not None and settings is not None:
+        names = [_API, f"{_API}.{service.namespace}", f"{_API}.{service.namespace}.svc"]
+        found += _not_served(service, settings, names)
+    return found
 
 
-def _ingress(ingress: Object, manifests: Manifests) -> Iterator[Finding]:
+def _ingress(ingress: Object, settings: IngestSettings | None) -> Iterator[Finding]:
     annotations = ingress.body["metadata"].get("annotations", {})
     body_bytes = _number(annotations.get(_BODY, ""))
     if body_bytes != MAX_BATCH_BYTES:
         yield ingress.finding(f"lets bodies of {body_bytes} bytes through, the API those of {MAX_BATCH_BYTES}")
-    accept_s = _accept_timeout_s(manifests)
-    if accept_s is not None and _number(annotations.get(_WAIT, "")) <= accept_s:
-        yield ingress.finding(f"gives up on an answer that may take {accept_s:g} s")
     served = {host for entry in ingress.spec.get("tls", []) for host in entry["hosts"]}
     hosts = {rule.get("host", "any host") for rule in ingress.spec["rules"]}
     yield from (ingress.finding(f"serves {host} without TLS") for host in sorted(hosts - served))
+    if settings is not None:
+        if _number(annotations.get(_WAIT, "")) <= settings.accept_timeout_s:
+            yield ingress.finding(f"gives up on an answer that may take {settings.accept_timeout_s:g} s")
+        yield from _not_served(ingress, settings, sorted(hosts))
 
 
-def _accept_timeout_s(manifests: Manifests) -> float | None:
+def _not_served(where: Object, settings: IngestSettings, hosts: Sequence[str]) -> Iterator[Finding]:
+    served = AllowedHosts(settings.allowed_host_list)
+    for host in hosts:
+        if not served.allows(host.encode()):
+            yield where.finding(f"sends requests for {host}, which WAVECOM_ALLOWED_HOSTS of the API does not have")
+
+
+def _settings(manifests: Manifests) -> IngestSettings | None:
     deployment = manifests.find("Deployment", _API)
     if deployment is None:
         return None
@@ -43,7 +59,8 @@ def _accept_timeout_s(manifests: Manifests) -> float | None:
         settings = load(PROCESSES[_API].settings, Environment.of(deployment.containers[0], manifests))
     except ValidationError:
         return None  # said by the check of the settings
-    return float(settings.model_dump()["accept_timeout_s"])
+    assert isinstance(settings, IngestSettings)
+    return settings
 
 
 def _number(text: str) -> int:
