@@ -55,7 +55,7 @@ down: setup ## stop what `make up` started
 test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 	@$(BIN)/pytest -n 2 --dist worksteal
 
-bench: setup ## measure how fast the system is and what a notification costs (MODES="single batch" SCALE=0.5)
+bench: setup ## measure how fast the system is and what a notification costs (MODES="single quiet" SCALE=0.5)
 	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))
 
 fault: setup ## kill, stop and cut off every process under load, and say what came of it (SEED=2, LONG=20000, or CHAOS=600)

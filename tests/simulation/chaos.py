@@ -5,8 +5,7 @@ import random
 from enum import Enum
 
 from wavecom_common.kernel.errors import Unavailable
-
-from tests.simulation.virtual_time import VirtualClock
+from wavecom_common.testing.virtual_time import VirtualClock
 
 # Half of what the clocks of two processes differ by at most.
 SKEW_MS = 150_000

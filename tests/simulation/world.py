@@ -41,12 +41,12 @@ from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.virtual_time import VirtualClock, run_virtually
 from wavecom_proto.v1.events_pb2 import Event
 
 from tests.simulation.chaos import Chaos, Loss, Process
 from tests.simulation.memory_broker import MemoryBroker, MemoryPublisher, Reader
 from tests.simulation.memory_database import MemoryDatabase
-from tests.simulation.virtual_time import VirtualClock, run_virtually
 
 MESSAGE = "Your order has been shipped!"
 DELAYS_MS = [1000, 5000, 10_000]

@@ -10,13 +10,13 @@ from rich.console import Console
 from wavecom_stack.errors import StackError
 
 from wavecom_bench import listing, report
-from wavecom_bench.modes import MODES
+from wavecom_bench.modes import MODES, chosen
 from wavecom_bench.run import measure
 
 FIGURES: Final = Path(".run/bench.json")
 
 # Wide enough for the table also where the output is no terminal.
-console = Console(width=140)
+console = Console(width=160)
 
 
 def main(
@@ -24,16 +24,16 @@ def main(
     scale: Annotated[float, typer.Option(help="Multiplies every load.", min=0.001)] = 1.0,
 ) -> None:
     """Measure how fast the system is on this machine."""
-    chosen = [mode for mode in MODES if not modes or mode.name in modes]
+    selected = chosen(modes or ())
     with_list = listing.NAME in (modes or ())
-    if not chosen and not with_list:
+    if not selected and not with_list:
         console.print(f"No such mode; there are: {', '.join([*(mode.name for mode in MODES), listing.NAME])}")
         raise typer.Exit(2)
     earlier = orjson.loads(FIGURES.read_bytes())["modes"] if FIGURES.exists() else {}
     folder = FIGURES.parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     measured = {}
-    for mode in chosen:
+    for mode in selected:
         sized = replace(mode, notifications=max(100, round(mode.notifications * scale)))
         console.print(f"[bold]{mode.name}[/]: {sized.notifications} notifications, {mode.what}")
         try:

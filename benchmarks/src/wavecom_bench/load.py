@@ -1,6 +1,7 @@
 """Posting as fast as the API answers, over a fixed number of connections, at little cost of our own."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,34 +86,57 @@ class Connection(asyncio.Protocol):
 
 
 async def post_all(
-    host: str, port: int, requests: Iterator[tuple[int, bytes]], connections: int, posted: Posted | None = None
+    host: str,
+    port: int,
+    requests: Iterator[tuple[int, bytes]],
+    connections: int,
+    posted: Posted | None = None,
+    *,
+    per_s: float | None = None,
 ) -> Posted:
     """Post everything; a 503 is repeated when the API says so. `posted`, if given, is filled as it goes.
+
+    With `per_s` requests are due at random moments, so many a second on average, and a latency counts from when its
+    request was due: as long as a connection is free then, no answer delays a request.
 
     Raises:
         ConnectionError: the API is gone, or refuses without end.
     """
     posted = posted or Posted()
     began_s = perf_counter()
+    due = _due(requests, began_s, per_s)
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_post_some(host, port, requests, posted))
+            group.create_task(_post_some(host, port, due, posted))
     posted.seconds = perf_counter() - began_s
     return posted
 
 
-async def _post_some(host: str, port: int, requests: Iterator[tuple[int, bytes]], posted: Posted) -> None:
+def _due(
+    requests: Iterator[tuple[int, bytes]], began_s: float, per_s: float | None
+) -> Iterator[tuple[float, int, bytes]]:
+    """Each request with the moment it is due, as `perf_counter` has it; without a rate, now."""
+    waits = random.Random(1)
+    at_s = began_s
+    for count, request in requests:
+        at_s = perf_counter() if per_s is None else at_s + waits.expovariate(per_s)
+        yield at_s, count, request
+
+
+async def _post_some(host: str, port: int, due: Iterator[tuple[float, int, bytes]], posted: Posted) -> None:
     connection = await Connection.to(host, port)
     try:
-        for count, request in requests:
-            await _post_one(connection, count, request, posted)
+        for at_s, count, request in due:
+            wait_s = at_s - perf_counter()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)  # noqa: TID251 - until it is due
+            await _post_one(connection, count, request, at_s, posted)
     finally:
         connection.close()
 
 
-async def _post_one(connection: Connection, count: int, request: bytes, posted: Posted) -> None:
+async def _post_one(connection: Connection, count: int, request: bytes, began_s: float, posted: Posted) -> None:
     for _ in range(_MAX_REFUSALS):
-        began_s = perf_counter()
         answer = await connection.ask(request)
         posted.statuses[answer.status] += 1
         if answer.status == 201:
@@ -122,6 +146,7 @@ async def _post_one(connection: Connection, count: int, request: bytes, posted: 
         if answer.status != 503:
             raise ConnectionError(f"the API answered {answer.status}")
         await asyncio.sleep(max(answer.retry_after_s, 0.1))  # noqa: TID251 - as the API asks
+        began_s = perf_counter()
     raise ConnectionError("the API refuses without end")
 
 

@@ -1,6 +1,6 @@
 """What is measured: each mode is a system's settings and a load."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +34,8 @@ class Mode:
     trace_ratio: float | None = 0.1
     # Of every hundred notifications, how many are of each priority.
     priorities: tuple[tuple[str, int], ...] = (("medium", 100),)
+    # Posted at this rate, at random moments, whether answered or not; None: each connection posts when it is answered.
+    per_s: float | None = None
 
 
 MODES: Final = (
@@ -49,4 +51,14 @@ MODES: Final = (
          environment=NO_REFUSALS),
     Mode("urgent", "high priority, 1 %, amid a backlog of low priority", 50_000, connections=8, per_post=1000,
          environment=NO_REFUSALS, priorities=(("high", 1), ("low", 99))),
+    Mode("quiet-1", "one connection that posts one by one", 1_000, connections=1),
+    Mode("quiet-8", "the same over 8 connections", 2_000, connections=8),
+    Mode("quiet-32", "over 32 connections", 8_000, connections=32),
+    Mode("quiet-128", "over 128 connections", 16_000, connections=128),
+    Mode("quiet-paced", "100 a second at random moments", 1_500, connections=64, per_s=100.0),
 )  # fmt: skip
+
+
+def chosen(names: Sequence[str]) -> list[Mode]:
+    """The modes of these names, or of a group: `quiet` is all whose names begin with `quiet-`. All without names."""
+    return [mode for mode in MODES if not names or mode.name in names or mode.name.split("-")[0] in names]

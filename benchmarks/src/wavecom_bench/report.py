@@ -19,6 +19,7 @@ _COLUMNS: Final = (
     ("cost_in_bare_messages", "bare messages"),
     ("post_p50_ms", "POST p50 ms"),
     ("post_p99_ms", "p99"),
+    ("post_to_call_p50_ms", "to call p50 ms"),
     ("sent_after_p50_s", "sent p50 s"),
     ("sent_after_p99_s", "p99"),
     ("sent_after_p99_high_s", "p99, high"),

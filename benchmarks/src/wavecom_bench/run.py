@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from wavecom_common.testing.otlp import OtlpReceiver
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.ports import free_ports
@@ -64,6 +65,9 @@ def measure(mode: Mode, folder: Path, say: Say) -> Measured:
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": str(mode.trace_ratio),
         }
+    if mode.per_s is not None:
+        _calls_file(folder).unlink(missing_ok=True)
+        environment["WAVECOM_SIMULATED_CALLS_FILE"] = str(_calls_file(folder))
     stack = Stack(RunFolder(folder), environment, lambda _: None)
     try:
         state = start(stack, lambda _: None)
@@ -88,7 +92,7 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     ended = asyncio.Event()
     watching = asyncio.create_task(watch(state.broker_url, state.api_url, processes, posted, seen, ended))
     began_s = time.time()
-    await post_all(api.hostname, api.port, requests(mode, api.hostname), mode.connections, posted)
+    await post_all(api.hostname, api.port, requests(mode, api.hostname), mode.connections, posted, per_s=mode.per_s)
     say(f"  {posted.accepted} accepted in {posted.seconds:.1f} s; waiting for the last to be sent")
     ended.set()
     await watching
@@ -97,8 +101,11 @@ async def _measure(mode: Mode, state: State, folder: Path, database: str, say: S
     cpu = {name: after - cpu_before[name] for name, after in processes.cpu_s().items()}
     after_ms = await bare_message_ms(state.broker_url, processes)
     ends = await asyncio.to_thread(store.ends)
+    to_call_ms = await asyncio.to_thread(_to_call_ms, _calls_file(folder), store) if mode.per_s is not None else []
     store.close()
     figures = _figures(mode, posted, accepted, ends, began_s, cpu, (before_ms + after_ms) / 2, seen)
+    figures["post_to_call_p50_ms"] = _quantile(to_call_ms, 0.50)
+    figures["post_to_call_p99_ms"] = _quantile(to_call_ms, 0.99)
     return Measured(figures, seen)
 
 
@@ -110,6 +117,17 @@ async def _drained(store: Store, count: int) -> None:
         if ended != last:
             last, moved_s = ended, loop.time()
         await asyncio.sleep(_POLL_S)  # noqa: TID251 - asks the database once a second
+
+
+def _calls_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.calls")
+
+
+def _to_call_ms(calls_file: Path, store: Store) -> Sequence[float]:
+    """From a notification's acceptance to the call of its provider, for each call but those of the warm-up."""
+    created_at_ms = store.created_at_ms()
+    calls = [orjson.loads(line) for line in calls_file.read_bytes().splitlines()][_WARM_UP:]
+    return sorted(call["atMs"] - created_at_ms[call["notificationId"]] for call in calls)
 
 
 def _figures(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from pymongo import MongoClient
@@ -49,6 +50,11 @@ class Store:
             sent_after_s={priority: sorted(times) for priority, times in after.items()},
             last_sent_at_s=last_s,
         )
+
+    def created_at_ms(self) -> dict[str, float]:
+        """When each notification was accepted, by its id, in ms since the epoch."""
+        found = self._database[names.NOTIFICATIONS].find({}, {"createdAt": 1})
+        return {str(one["_id"]): one["createdAt"].replace(tzinfo=UTC).timestamp() * 1000 for one in found}
 
     def close(self) -> None:
         """End the connection."""

@@ -109,3 +109,26 @@ async def test_beyond_its_bound_it_refuses() -> None:
         await batcher.submit(3)
     sink.gate.set()
     assert await asyncio.gather(*tasks) == [0, 10, 20]
+
+
+async def test_more_than_two_batches_at_once_are_all_written() -> None:
+    sink = Sink()
+    batcher = Batcher(sink.flush, max_items=3, linger_s=0.0)
+    assert await batcher.submit_all(range(7)) == [item * 10 for item in range(7)]
+    assert sorted(item for batch in sink.batches for item in batch) == list(range(7))
+
+
+async def test_no_more_batches_are_in_flight_than_allowed() -> None:
+    in_flight, peak = 0, 0
+
+    async def flush(items: list[int]) -> list[int]:
+        nonlocal in_flight, peak
+        in_flight += 1
+        peak = max(peak, in_flight)
+        await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.005)
+        in_flight -= 1
+        return items
+
+    batcher = Batcher(flush, max_items=1, linger_s=0.0, max_in_flight=2)
+    await asyncio.gather(*[batcher.submit(item) for item in range(6)])
+    assert peak == 2

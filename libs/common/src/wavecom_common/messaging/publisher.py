@@ -14,7 +14,7 @@ from pamqp.common import FieldValue
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import codec, routing
-from wavecom_common.kernel.batcher import Batcher
+from wavecom_common.kernel.batcher import Batcher, Load
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Retryable, Unavailable, Unroutable
 from wavecom_common.kernel.ids import new_message_id
@@ -62,6 +62,8 @@ class EventPublisher:
         self._max_events = max_events
         self._compress_above_bytes = compress_above_bytes
         self._lanes: dict[tuple[str, str], Batcher[_Item, None]] = {}
+        # Of all keys together: what is spread over many of them keeps the process no less busy.
+        self._load = Load()
         # Handed to the broker since the start, confirmed or not.
         self.messages_published = 0
         self.events_published = 0
@@ -213,7 +215,7 @@ class EventPublisher:
                 await self._send_batch(exchange, key, items)
                 return [None] * len(items)
 
-            lane = Batcher(flush, max_items=self._max_events, linger_s=self._linger_s, max_in_flight=2)
+            lane = Batcher(flush, max_items=self._max_events, linger_s=self._linger_s, max_in_flight=2, load=self._load)
             self._lanes[exchange, key] = lane
         return lane
 

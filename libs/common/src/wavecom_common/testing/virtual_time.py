@@ -30,6 +30,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jump)
 
     def time(self) -> float:
+        """Seconds since the loop was made."""
         return self._jump.now_s
 
 
@@ -40,9 +41,11 @@ class VirtualClock:
         self._ahead_ms = ahead_ms
 
     def now_ms(self) -> int:
+        """See `kernel.clock.Clock`."""
         return 1_700_000_000_000 + self._ahead_ms + round(asyncio.get_running_loop().time() * 1000)
 
     async def sleep(self, seconds: float) -> None:
+        """See `kernel.clock.Clock`."""
         await asyncio.sleep(seconds)  # noqa: TID251 - virtual time
 
 
