@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.processes import running
+
+from tests.recovery.own_stack import Own, own_stack
 
 DELAYS_MS = [200, 400, 800, 1000]
 
@@ -52,3 +54,21 @@ async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path:
     }
     yield Stage(broker_url, database, environment, tmp_path)
     await database.close()
+
+
+@pytest.fixture
+def more() -> dict[str, str]:
+    """Settings of a stack of the test's own; a test module may have others."""
+    return {}
+
+
+@pytest.fixture
+def started(mongodb_url: str, database_name: str, tmp_path: Path, more: dict[str, str]) -> Iterator[Own]:
+    with own_stack(mongodb_url, database_name, tmp_path, more) as own:
+        yield own
+
+
+@pytest.fixture
+async def own(started: Own) -> AsyncIterator[Own]:
+    yield started
+    await started.database.close()

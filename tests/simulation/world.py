@@ -35,6 +35,7 @@ from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.storage import event_document, facts_document, names
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
@@ -335,20 +336,30 @@ class World:
         store = EventStore(database, process.clock)
         projector = Projector(store, ReadModel(database), max_events=100, linger_s=0.005, clock=process.clock)
         if self.chaos.loss is not Loss.NOTHING:
-            asyncio.get_running_loop().create_task(self.sweeper(process, database, store).start())
+            for requests_only in (False, True):
+                sweeper = self.sweeper(process, database, store, requests_only=requests_only)
+                asyncio.get_running_loop().create_task(sweeper.start())
         return self.read(process, [routing.PROJECTOR_QUEUE], projector, give_up)
 
-    def sweeper(self, process: Process, database: Any, store: EventStore) -> Sweeper:
+    def sweeper(self, process: Process, database: Any, store: EventStore, *, requests_only: bool) -> Sweeper:
         """Impatient or patient: if it comes too early, that does no harm."""
         publisher = cast("Any", MemoryPublisher(self.broker, process))
-        after_s = self.chaos.random.choice([2.0, 15.0, 60.0])
+        after_s = self.chaos.random.choice([1.0, 10.0] if requests_only else [2.0, 15.0, 60.0])
+        most_waiting = 0 if requests_only else 100
         return Sweeper(
             cast("Any", self.broker),
             store,
             LiveModel(database),
             Sweeps(database),
+            HeldWork(database),
             Resender(publisher, delays_ms=DELAYS_MS, max_events=100),
-            Limits(after_s=after_s, interval_s=after_s / 3, most=500, most_waiting=100),
+            Limits(
+                after_s=after_s,
+                interval_s=after_s / 3,
+                most=500,
+                most_waiting=most_waiting,
+                requests_only=requests_only,
+            ),
             clock=process.clock,
         )
 

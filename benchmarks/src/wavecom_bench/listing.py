@@ -48,6 +48,7 @@ def measure(notifications: int, folder: Path, say: Say) -> dict[str, Any]:
         "WAVECOM_LOG_LEVEL": "warning",
         # What is put in as open is nobody's to send.
         "WAVECOM_SWEEP_AFTER_S": "1000000",
+        "WAVECOM_SWEEP_REQUESTS_AFTER_S": "1000000",
     }
     stack = Stack(RunFolder(folder), environment, lambda _: None)
     try:

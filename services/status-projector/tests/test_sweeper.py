@@ -1,6 +1,8 @@
 """The sweeper on a real broker and database: it sends again what is missing, and only that."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +10,15 @@ from status_projector.recovery import ATTEMPT, REQUEST, RETRY
 from status_projector.resending import Resender
 from status_projector.sweeper import REPAIRED, Limits, Sweeper
 from wavecom_common.events import routing, types
+from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import names
-from wavecom_common.storage.driver import ObjectId
+from wavecom_common.storage.driver import DatetimeMS, ObjectId
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.testing.builders import NOW_MS, a_request
+from wavecom_common.testing.waiting import eventually
 
 pytestmark = pytest.mark.connected
 
@@ -21,14 +26,21 @@ AFTER_MS = 300_000
 SENDER = routing.sender_queue("email", "medium")
 
 
-def a_sweeper(bench: Any, *, most: int = 500, most_waiting: int = 100) -> Sweeper:
+def a_sweeper(bench: Any, *, most: int = 500, most_waiting: int = 100, requests_only: bool = False) -> Sweeper:
     return Sweeper(
         bench.url,
         EventStore(bench.database),
         LiveModel(bench.database),
         Sweeps(bench.database),
+        HeldWork(bench.database),
         Resender(bench.publisher, delays_ms=[1000], max_events=100),
-        Limits(after_s=AFTER_MS / 1000, interval_s=60, most=most, most_waiting=most_waiting),
+        Limits(
+            after_s=AFTER_MS / 1000,
+            interval_s=60,
+            most=most,
+            most_waiting=most_waiting,
+            requests_only=requests_only,
+        ),
         clock=bench.clock,
     )
 
@@ -160,6 +172,60 @@ async def test_a_notification_the_model_refuses_keeps_no_other_from_being_brough
     sweeper = a_sweeper(bench)
 
     assert [await sweeper.sweep() for _ in range(3)] == [{}, {REPAIRED: 2}, {}]
+
+
+async def test_a_sweep_for_requests_finds_requests_only_and_leaves_them_alone_while_their_queue_holds_one(
+    bench: Any,
+) -> None:
+    lost, ordered = a_request(), a_request()
+    await bench.project([lost, ordered, types.dispatched(ordered, attempt=1, now_ms=NOW_MS)])
+    message = bench.publisher.message([a_request()])
+    key = routing.direct_key(routing.DISPATCHER_QUEUE)
+    await bench.publisher.publish_message(routing.EVENTS_EXCHANGE, key, message)
+    sweeper = a_sweeper(bench, most_waiting=0, requests_only=True)
+
+    assert [await sweeper.sweep() for _ in range(3)] == [{}, {}, {}]
+
+    await bench.taken_from(routing.DISPATCHER_QUEUE)
+    assert [await sweeper.sweep() for _ in range(3)] == [{}, {REQUEST: 1}, {}]
+    assert await bench.taken_from(routing.DISPATCHER_QUEUE) == [lost]
+    assert await bench.waiting() == {}
+
+
+async def test_what_was_seen_before_the_broker_was_away_counts_for_nothing(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.project([a_request()])
+    sweeper = a_sweeper(bench)
+    sweeps = iter([Unavailable("the broker cannot be reached"), None, None])
+    swept: list[Mapping[str, int]] = []
+    real = Sweeper.sweep
+
+    async def sweep(self: Sweeper) -> Mapping[str, int]:
+        if (error := next(sweeps, None)) is not None:
+            raise error
+        swept.append(await real(self))
+        return swept[-1]
+
+    await real(sweeper)
+    monkeypatch.setattr(Sweeper, "sweep", sweep)
+    sweeper._limits = replace(sweeper._limits, interval_s=0.01)
+    await sweeper.start()
+    await eventually(lambda: len(swept) >= 2)
+    await sweeper.close()
+
+    assert swept[:2] == [{}, {REQUEST: 1}]
+
+
+async def test_requests_are_found_by_an_index_of_their_own_whatever_waits_for_a_sender(bench: Any) -> None:
+    waiting = [a_request() for _ in range(300)]
+    orders = [types.dispatched(request, attempt=1, now_ms=NOW_MS) for request in waiting]
+    await bench.project([*waiting, *orders, a_request()])
+
+    query = {"head.final": 0, "dueAt": {"$lt": DatetimeMS(bench.clock.ms)}, "$and": [{"head.attempt": 0}]}
+    found = bench.database.collection("notifications").find(query, sort=[("dueAt", 1), ("_id", 1)], limit=1)
+
+    assert (await found.explain())["executionStats"]["totalDocsExamined"] == 1
 
 
 async def test_stuck_notifications_are_found_by_an_index(bench: Any) -> None:

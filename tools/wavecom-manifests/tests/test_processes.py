@@ -75,7 +75,15 @@ def test_every_name_said_of_a_process_is_one_of_the_topology() -> None:
 
 
 def test_every_collection_has_a_process_that_writes_to_it() -> None:
-    every = {names.EVENTS, *names.READ_MODELS, names.DELIVERIES, names.IDEMPOTENCY_KEYS, names.PAYLOADS, names.SWEEPS}
+    every = {
+        names.EVENTS,
+        *names.READ_MODELS,
+        names.DELIVERIES,
+        names.IDEMPOTENCY_KEYS,
+        names.PAYLOADS,
+        names.SWEEPS,
+        names.HELD_WORK,
+    }
     written = {
         collection
         for process in PROCESSES.values()

@@ -78,6 +78,7 @@ async def test_applying_the_indexes_again_changes_nothing(database: Database) ->
         "_id_",
         "recipient_1",
         "dueAt_1__id_1",
+        "head.attempt_1_dueAt_1__id_1",
         "tenant_1_createdAt_-1__id_-1",
         "tenant_1_channel_1_head.status_1_createdAt_-1__id_-1",
     }

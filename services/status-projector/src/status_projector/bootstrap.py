@@ -1,15 +1,19 @@
 """The parts of both processes, put together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from wavecom_common.events import routing
 from wavecom_common.hosting.database import database_of
+from wavecom_common.hosting.held_reports import HeldReports
 from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS
+from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.sweeps import Sweeps
@@ -48,21 +52,26 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         retry_delay_ms=LOOK_AGAIN_MS,
         give_up=give_up,
     )
-    sweeper = Sweeper(
-        url,
-        store,
-        model,
-        Sweeps(database),
-        Resender(publisher, delays_ms=settings.broker_delays_ms, max_events=settings.batch_max_events),
-        Limits(
-            after_s=settings.sweep_after_s,
-            interval_s=settings.sweep_interval_s,
-            most=settings.sweep_most,
-            most_waiting=settings.sweep_most_waiting,
-        ),
-    )
+    resender = Resender(publisher, delays_ms=settings.broker_delays_ms, max_events=settings.batch_max_events)
+    sweepers = [
+        Sweeper(url, store, model, Sweeps(database), HeldWork(database), resender, limits)
+        for limits in _limits(settings)
+    ]
+    reports = HeldReports(consumer.held_messages, HeldWork(database), owner=new_owner("status-projector"))
     # The consumer ends first: a sweep may take long, and may be cut short.
-    return [database, publisher, sweeper, projector, consumer]
+    return [database, publisher, *sweepers, reports, projector, consumer]
+
+
+def _limits(settings: ProjectorSettings) -> Sequence[Limits]:
+    """Of the sweep for whatever stands still, and of the quicker one for requests that were not dispatched."""
+    usual = Limits(
+        after_s=settings.sweep_after_s,
+        interval_s=settings.sweep_interval_s,
+        most=settings.sweep_most,
+        most_waiting=settings.sweep_most_waiting,
+    )
+    after_s = settings.sweep_requests_after_s
+    return [usual, replace(usual, after_s=after_s, interval_s=after_s / 3, most_waiting=0, requests_only=True)]
 
 
 def build_query(settings: QuerySettings) -> Sequence[Part]:

@@ -14,6 +14,8 @@ class ProjectorSettings(Settings):
     # A notification that stands still so long after its next step was due is sent again out of the event store.
     sweep_after_s: float = Field(300.0, gt=0)
     sweep_interval_s: float = Field(60.0, gt=0)
+    # The same for a request that was not dispatched though its queue is empty; looked for three times as often.
+    sweep_requests_after_s: float = Field(10.0, gt=0)
     # So many notifications at a time, by each copy of the process.
     sweep_most: int = Field(500, ge=1, le=10_000)
     # Nothing is sent to a queue in which more messages wait than this: what seems stuck may be among them.

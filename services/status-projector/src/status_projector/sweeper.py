@@ -16,6 +16,7 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable, Unroutable, Unstorable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.read_model import Overdue
 from wavecom_common.storage.sweeps import Sweeps
@@ -23,7 +24,7 @@ from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
-from status_projector import projection, recovery
+from status_projector import backlogs, projection, recovery
 from status_projector.recovery import Order
 from status_projector.resending import Resender, depths
 
@@ -32,7 +33,7 @@ REPAIRED: Final = "repaired"
 _SENDER_QUEUES: Final = {
     routing.sender_queue(channel, priority): (channel, priority) for channel in CHANNELS for priority in PRIORITIES
 }
-_WORK_QUEUES: Final = (routing.DISPATCHER_QUEUE, *_SENDER_QUEUES)
+_REQUEST_QUEUES: Final = (routing.PROJECTOR_QUEUE, routing.DISPATCHER_QUEUE)
 _PAGE: Final = 500
 # Looked at in one sweep: more than can be on hand at any time, so that no one is passed over for ever.
 _MOST_LOOKED_AT: Final = 10_000
@@ -51,6 +52,9 @@ class Limits:
     most: int
     # A queue with more messages than this has a backlog: what is missing may well be in it, and is left alone.
     most_waiting: int
+    # Look only for requests that were not dispatched. A service that is well dispatches them within milliseconds, and a
+    # repeat costs little, so their limits are tighter than those of deliveries, which wait for providers.
+    requests_only: bool = False
 
 
 class Sweeper:
@@ -58,7 +62,8 @@ class Sweeper:
 
     Copies share the work: each stuck notification is one copy's for `after_s`, then, if it still stands still, once
     more for twice that time, and so on. It acts only on what it has found stuck twice, an interval apart, and on
-    nothing while the projector's own queue has a backlog: what the model says may be old then.
+    nothing while the projector is behind: what the model says may be old then. Nor on what may be in the hands of a
+    sender: see `backlogs`.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Sweeper:
         store: EventStore,
         model: LiveModel,
         sweeps: Sweeps,
+        held: HeldWork,
         resender: Resender,
         limits: Limits,
         *,
@@ -76,6 +82,7 @@ class Sweeper:
         self._store = store
         self._model = model
         self._sweeps = sweeps
+        self._held = held
         self._resender = resender
         self._limits = limits
         self._clock = clock
@@ -112,9 +119,10 @@ class Sweeper:
         """
         now_ms = self._clock.now_ms()
         before_ms = now_ms - round(self._limits.after_s * 1000)
-        longest = await self._model.longest_overdue(before_ms)
-        metrics.OLDEST_STUCK_SECONDS.set((now_ms - longest.due_at_ms) / 1000 if longest else 0)
-        free = await self._free_queues() if longest else []
+        longest = await self._model.longest_overdue(before_ms, requests_only=self._limits.requests_only)
+        if not self._limits.requests_only:
+            metrics.OLDEST_STUCK_SECONDS.set((now_ms - longest.due_at_ms) / 1000 if longest else 0)
+        free = await self._free_queues(before_ms, now_ms) if longest else {}
         if not free:
             self._seen = frozenset()
             return {}
@@ -134,15 +142,22 @@ class Sweeper:
             try:
                 await self.sweep()
             except (Unavailable, Unroutable) as error:
+                # What was seen before the server was away is no evidence: meanwhile nothing could go on.
+                self._seen = frozenset()
                 _log.warning("sweep_failed", error=str(error))
 
-    async def _free_queues(self) -> Collection[str]:
-        """Queues without a backlog; none while the projector has one."""
-        waiting = await depths(self._url, [routing.PROJECTOR_QUEUE, *_WORK_QUEUES])
-        free = {name for name, depth in waiting.items() if depth is not None and depth <= self._limits.most_waiting}
-        return free & {*_WORK_QUEUES} if routing.PROJECTOR_QUEUE in free else set()
+    async def _free_queues(self, before_ms: int, now_ms: int) -> Mapping[str, int]:
+        """See `backlogs.without_backlog`."""
+        queues = _REQUEST_QUEUES if self._limits.requests_only else (*_REQUEST_QUEUES, *_SENDER_QUEUES)
+        return backlogs.without_backlog(
+            await depths(self._url, queues),
+            await self._held.oldest(),
+            before_ms=before_ms,
+            now_ms=now_ms,
+            most_waiting=self._limits.most_waiting,
+        )
 
-    async def _take(self, before_ms: int, free: Collection[str]) -> set[str]:
+    async def _take(self, before_ms: int, free: Mapping[str, int]) -> set[str]:
         """Stuck notifications that are ours to send again now."""
         taken, seen = set[str](), set[str]()
         last: Overdue | None = None
@@ -150,7 +165,7 @@ class Sweeper:
             page = await self._model.overdue(
                 before_ms,
                 requests=routing.DISPATCHER_QUEUE in free,
-                deliveries=[kind for queue, kind in _SENDER_QUEUES.items() if queue in free],
+                deliveries={kind: free[queue] for queue, kind in _SENDER_QUEUES.items() if queue in free},
                 after=last,
                 limit=_PAGE,
             )

@@ -62,7 +62,7 @@ def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         uses_every_delay=True,
-        collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ},
+        collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ, names.HELD_WORK: _WRITE},
     )
 
 
@@ -94,6 +94,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         collections={
             names.EVENTS: _APPEND,
             names.SWEEPS: _WRITE,
+            names.HELD_WORK: _WRITE,
             names.POINTER: _READ,
             # Whichever of them is the read model now: a rebuild moves it while this runs.
             **dict.fromkeys(names.READ_MODELS, _WRITE),

@@ -1,8 +1,5 @@
 """Everything a sender's process does, but its adapter: a service of a channel is one call of `run_sender`."""
 
-import os
-import secrets
-import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,11 +11,14 @@ from wavecom_common.delivery.simulated import Simulation
 from wavecom_common.events import routing
 from wavecom_common.events.channels import PRIORITIES, Channel
 from wavecom_common.hosting.database import database_of
+from wavecom_common.hosting.held_reports import HeldReports
 from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.service import main
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
+from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.ledger import LEASE_S, Ledger
 from wavecom_common.storage.payloads import Payloads
 
@@ -103,7 +103,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         max_events=settings.batch_max_events,
     )
     database = database_of(settings)
-    ledger = Ledger(database, owner=_owner(name), lease_s=settings.lease_s)
+    ledger = Ledger(database, owner=new_owner(name), lease_s=settings.lease_s)
     loop = DeliveryLoop(
         adapter,
         ledger,
@@ -124,9 +124,5 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
     )
-    return [_AdapterPart(adapter), publisher, database, ledger, consumer]
-
-
-def _owner(name: str) -> str:
-    # Of one life of a process: a restarted one must not take its predecessor's claims for its own.
-    return f"{name}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    reports = HeldReports(consumer.held_messages, HeldWork(database), owner=ledger.owner)
+    return [_AdapterPart(adapter), publisher, database, ledger, reports, consumer]

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import secrets
+import socket
 
 _HEX_ID = re.compile(r"[0-9a-f]{24}")
 _counter = itertools.count(secrets.randbelow(1 << 24))
@@ -46,3 +47,8 @@ def first_id_of(time_ms: int) -> str:
 def new_message_id() -> str:
     """A fresh AMQP message id: the client library matches returned messages by it, so it is unique per publish."""
     return secrets.token_hex(16)
+
+
+def new_owner(process: str) -> str:
+    """A name for one life of a process: a restarted one must not take its predecessor's claims for its own."""
+    return f"{process}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -27,6 +27,7 @@ from wavecom_common.messaging.connection import (
 )
 from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, QueueProbe
 from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.messaging.held import HeldMessages
 from wavecom_common.messaging.incoming import GiveUp, Handler, Link, dead_letter
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import (
@@ -69,12 +70,14 @@ class Consumer:
         self._draining = asyncio.Event()
         # Of the session there is.
         self._link = Link()
+        self.held_messages = HeldMessages()
         self._handling = Handling(
             handler,
             Settlement(publisher, clock),
             retry_delay_ms=retry_delay_ms,
             draining=self._draining,
             give_up=give_up,
+            held=self.held_messages,
         )
         self._processing: set[asyncio.Task[None]] = set()
         self._consuming = False

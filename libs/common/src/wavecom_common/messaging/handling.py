@@ -14,6 +14,7 @@ from wavecom_common.events import codec
 from wavecom_common.kernel.errors import Draining, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.kernel.tasks import all_ended
+from wavecom_common.messaging.held import HeldMessages
 from wavecom_common.messaging.incoming import GiveUp, Handler, Incoming, Link, dead_letter
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
@@ -71,8 +72,10 @@ class Handling:
         retry_delay_ms: int,
         draining: asyncio.Event,
         give_up: GiveUp = dead_letter,
+        held: HeldMessages | None = None,
     ) -> None:
         self._handler = handler
+        self._held = held or HeldMessages()
         self._settlement = settlement
         self._retry_delay_ms = retry_delay_ms
         self._draining = draining
@@ -92,7 +95,8 @@ class Handling:
         incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, link)
         open_spans = _open_spans(incoming)
         try:
-            done = await self._until_done(raw, lambda: self._handle(incoming, raw.redeliveries), link)
+            with self._held.holding(raw.queue, events):
+                done = await self._until_done(raw, lambda: self._handle(incoming, raw.redeliveries), link)
             self._remember(raw.message_id, done=done)
             return done
         except Exception as error:  # noqa: BLE001 - nothing that goes wrong may keep a message unacknowledged for ever

@@ -19,6 +19,12 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
         IndexModel([("recipient", ASCENDING)]),
         # What has no end yet, the longest overdue first: for the sweeper.
         IndexModel([("dueAt", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"head.final": 0}),
+        # Of these, what was not dispatched yet: looked for every few seconds, also while a million wait for a sender.
+        # Most events are folded together with those that follow, so hardly any notification is ever in it.
+        IndexModel(
+            [("head.attempt", ASCENDING), ("dueAt", ASCENDING), ("_id", ASCENDING)],
+            partialFilterExpression={"head.final": 0, "head.attempt": 0},
+        ),
         # Every listing. Each index more is paid for with every event.
         *(
             IndexModel([*narrowed, ("createdAt", DESCENDING), ("_id", DESCENDING)])
@@ -29,6 +35,7 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
         ),
     ],
     names.SWEEPS: [IndexModel([("until", ASCENDING)], expireAfterSeconds=24 * 3600)],
+    names.HELD_WORK: [IndexModel([("at", ASCENDING)], expireAfterSeconds=3600)],
     names.DELIVERIES: [IndexModel([("at", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],
     # Each record says when it ends.
     names.IDEMPOTENCY_KEYS: [IndexModel([("expiresAt", ASCENDING)], expireAfterSeconds=0)],

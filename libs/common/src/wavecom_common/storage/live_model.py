@@ -1,7 +1,7 @@
 """The read model wherever it is now: writing to it and reading from it by the pointer, also while that changes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from wavecom_common.storage import names
@@ -58,7 +58,7 @@ class LiveModel:
         before_ms: int,
         *,
         requests: bool,
-        deliveries: Collection[tuple[str, str]],
+        deliveries: Mapping[tuple[str, str], int],
         after: Overdue | None = None,
         limit: int,
     ) -> Sequence[Overdue]:
@@ -67,9 +67,9 @@ class LiveModel:
             lambda model: model.overdue(before_ms, requests=requests, deliveries=deliveries, after=after, limit=limit)
         )
 
-    async def longest_overdue(self, before_ms: int) -> Overdue | None:
+    async def longest_overdue(self, before_ms: int, *, requests_only: bool = False) -> Overdue | None:
         """See `ReadModel.longest_overdue`."""
-        return await self._ask(lambda model: model.longest_overdue(before_ms))
+        return await self._ask(lambda model: model.longest_overdue(before_ms, requests_only=requests_only))
 
     async def _ask(self, ask: Callable[[ReadModel], Awaitable[Answer]]) -> Answer:
         loop = asyncio.get_running_loop()

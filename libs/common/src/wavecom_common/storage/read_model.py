@@ -177,7 +177,7 @@ class ReadModel:
         before_ms: int,
         *,
         requests: bool,
-        deliveries: Collection[tuple[str, str]],
+        deliveries: Mapping[tuple[str, str], int],
         after: Overdue | None = None,
         limit: int,
     ) -> Sequence[Overdue]:
@@ -186,21 +186,32 @@ class ReadModel:
         Args:
             before_ms: milliseconds since the epoch.
             requests: whether those are wanted of which no more than the request is known.
-            deliveries: of the others, those of these channels and priorities; none without a known request.
+            deliveries: of the others, those of these channels and priorities that were due before the time that stands
+                with them as well; none without a known request.
             after: the last one of an earlier answer.
             limit: at most so many.
         """
         wanted: list[Document] = [{"head.attempt": 0}] if requests else []
         wanted += [
-            {"channel": channel, "priority": priority, "head.attempt": {"$gt": 0}} for channel, priority in deliveries
+            {
+                "channel": channel,
+                "priority": priority,
+                "head.attempt": {"$gt": 0},
+                "dueAt": {"$lt": DatetimeMS(due_before_ms)},
+            }
+            for (channel, priority), due_before_ms in deliveries.items()
         ]
         if not wanted:
             return []
-        return await self._overdue(before_ms, {"$or": wanted}, after, limit)
+        # An alternative of one would hide from the server that the index of requests answers it.
+        return await self._overdue(before_ms, {"$or": wanted} if len(wanted) > 1 else wanted[0], after, limit)
 
-    async def longest_overdue(self, before_ms: int) -> Overdue | None:
-        """The first of all notifications without an end whose next step was due before then."""
-        found = await self._overdue(before_ms, {}, None, 1)
+    async def longest_overdue(self, before_ms: int, *, requests_only: bool = False) -> Overdue | None:
+        """The first of all notifications without an end whose next step was due before then.
+
+        With `requests_only`, of those of which no more than the request is known.
+        """
+        found = await self._overdue(before_ms, {"head.attempt": 0} if requests_only else {}, None, 1)
         return found[0] if found else None
 
     async def _overdue(self, before_ms: int, wanted: Document, after: Overdue | None, limit: int) -> Sequence[Overdue]:
