@@ -123,8 +123,8 @@ async def test_a_link_that_swallows_or_refuses_is_503_in_time_until_it_heals(
             async def unready() -> bool:
                 return not await ready()
 
-            # A link that is silent is asked every ten seconds, and has five to answer.
-            await eventually(unready, timeout_s=30, what="the end of readiness")
+            # As the README says.
+            await eventually(unready, timeout_s=10, what="the end of readiness")
             await eventually(lambda: clients.refused >= 22)
             assert (len(clients.accepted), len(clients.accepted_under_key)) == (1, 0)
             trouble(proxy, False)

@@ -10,6 +10,7 @@ from typing import Final
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from wavecom_common.messaging.connection import connected
 
 from wavecom_bench.usage import Processes
 
@@ -21,8 +22,7 @@ _QUEUE: Final = "benchmark.bare-message"
 
 async def bare_message_ms(url: str, broker: Processes) -> float:
     """CPU milliseconds for one bare message: this process's, which publishes and consumes, and the broker's."""
-    connection = await aio_pika.connect(url)
-    async with connection:
+    async with connected(url, "benchmark bare message") as connection:
         channel = await connection.channel(publisher_confirms=True)
         await channel.set_qos(4 * _ACK_EVERY)
         queue = await channel.declare_queue(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})

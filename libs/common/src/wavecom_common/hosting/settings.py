@@ -2,11 +2,12 @@
 
 from typing import Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wavecom_common.kernel.backoff import retry_delay_ms
 from wavecom_common.kernel.errors import ConfigurationError
+from wavecom_common.messaging.nodes import nodes_of
 from wavecom_common.storage.client import MAJORITY, WriteConcern
 
 # An event that comes too early, or whose handling failed, is looked at again after this wait.
@@ -39,6 +40,12 @@ class Settings(BaseSettings):
     # moment leaves at once.
     batch_linger_ms: float = Field(100.0, ge=0, le=1000)
     batch_max_events: int = Field(100, ge=1, le=1000)
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _names_nodes(cls, url: SecretStr) -> SecretStr:
+        nodes_of(url.get_secret_value())
+        return url
 
     @property
     def retry_delays_ms(self) -> list[int]:

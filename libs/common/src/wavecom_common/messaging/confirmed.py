@@ -25,12 +25,14 @@ from wavecom_common.messaging.connection import (
     stopped,
 )
 from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, QueueProbe
+from wavecom_common.messaging.refusals import Refusals
 from wavecom_common.messaging.stalling import STALL_LIMIT_S, StallLimit
 from wavecom_common.telemetry.logs import get_logger
 
 # While something is missing its return is looked for more often.
 _MISSING_INTERVAL_S: Final = 1.0
 _WATCH_INTERVAL_S: Final = 0.5
+_DOUBT_PAUSE_S: Final = 0.5
 
 _log = get_logger()
 
@@ -70,6 +72,11 @@ class ConfirmedChannel:
         self._missing: list[str] = []
         # The keys whose last message the broker returned.
         self._unbound: set[tuple[str, str]] = set()
+        # The keys whose last message was refused by a full queue.
+        self._full: set[tuple[str, str]] = set()
+        self._refusals = Refusals()
+        # Set when the channel there is has to be left; see `Refusals`.
+        self._doubted = asyncio.Event()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -111,7 +118,7 @@ class ConfirmedChannel:
 
         Raises:
             Unavailable: there is no link, or it ended before the confirm.
-            Overloaded: a queue refused it.
+            Overloaded: a queue that is full refused it.
             Unroutable: no queue is bound.
         """
         channel = self._channel
@@ -132,25 +139,45 @@ class ConfirmedChannel:
                 self._unbound.add((exchange, key))
                 raise Unroutable(f"no queue is bound to {exchange} for {key}") from error
             except DeliveryError as error:
-                raise Overloaded(f"the broker refused a message for {key}: a queue is full") from error
+                raise self._refused(exchange, key) from error
             except TimeoutError as error:
                 raise Unavailable(f"the link ended before a message to {exchange} for {key} was confirmed") from error
+        self._confirmed(exchange, key, loop.time() - since_s)
+
+    def _confirmed(self, exchange: str, key: str, after_s: float) -> None:
         self._unbound.discard((exchange, key))
-        self._limit.confirmed(loop.time() - since_s)
+        self._full.discard((exchange, key))
+        self._refusals.confirmed((exchange, key))
+        self._limit.confirmed(after_s)
         self._in_doubt = False
+
+    def _refused(self, exchange: str, key: str) -> Unavailable:
+        if not self._doubted.is_set() and self._refusals.full((exchange, key), asyncio.get_running_loop().time()):
+            if (exchange, key) not in self._full:
+                _log.warning("queue_full", connection=self._name, exchange=exchange, routing_key=key)
+            self._full.add((exchange, key))
+            return Overloaded(f"the broker refused a message to {exchange} for {key}: a queue is full")
+        self._doubted.set()
+        return Unavailable(f"the broker refused a message to {exchange} for {key}, the first on its channel")
 
     async def _session(self, connection: AbstractConnection) -> str | None:
         async with setting_up():
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             probe = QueueProbe(connection)
             await self._look(probe)
+        self._doubted.clear()
+        self._refusals.opened()
         self._probe, self._channel = probe, channel
         self.usable.set()
         _log.info("publisher_connected", connection=self._name, node=node_of(connection))
         try:
             # The client library sometimes loses a cancellation that comes while it connects: the stop is watched here.
             return await first_of(
-                lost(connection, channel), stopped(self._stop), self._stalled(), self._keep_looking(probe)
+                lost(connection, channel),
+                stopped(self._stop),
+                self._stalled(),
+                self._keep_looking(probe),
+                self._left_in_doubt(),
             )
         finally:
             self.usable.clear()
@@ -184,6 +211,14 @@ class ConfirmedChannel:
                 before = False
             if age_s < DOUBT_AFTER_S < now_s - opened_s:
                 self._in_doubt = False
+
+    async def _left_in_doubt(self) -> str:
+        await self._doubted.wait()
+        self.usable.clear()
+        self._channel = None
+        # What is on its way may still be confirmed, and the broker needs a moment to record another leader.
+        await SYSTEM_CLOCK.sleep(_DOUBT_PAUSE_S)
+        return "the broker refused the first message of a channel: a queue is full, or its leader is dead"
 
     async def _keep_looking(self, probe: QueueProbe) -> str:
         while True:

@@ -5,6 +5,7 @@ is built in one place can't be restored half. Its errors, of many families, beco
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
@@ -15,9 +16,12 @@ from aio_pika.exceptions import AMQPError
 
 from wavecom_common.kernel.backoff import reconnect_delays_s
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging.nodes import in_turn, nodes_of
 from wavecom_common.telemetry.logs import get_logger
 
 CONNECT_TIMEOUT_S: Final = 10.0
+# The same where the URL names several nodes: a frozen one accepts a connection and answers nothing.
+NODE_TIMEOUT_S: Final = 3.0
 # How long it may take to build on a new connection what a session needs, such as channels and consumers.
 SETUP_LIMIT_S: Final = 10.0
 # A process that is told to stop has several links to close, one after the other, and a broker may be silent.
@@ -55,15 +59,16 @@ def broker_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
+async def connected(url: str, name: str, *, avoid: str | None = None) -> AsyncIterator[AbstractConnection]:
     """A plain connection, closed at the end; `name` is shown in the broker's management.
 
+    Where the URL names several nodes they are tried in turn, from a random one on, the one named `avoid` last.
+
     Raises:
-        Unavailable: no connection within ten seconds.
+        ConfigurationError: the URL is malformed.
+        Unavailable: no connection to any node within ten seconds, or three each where there are several.
     """
-    with broker_errors():
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            connection = await aio_pika.connect(url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name})
+    connection = await _connect(url, name, avoid)
     try:
         yield connection
     finally:
@@ -75,10 +80,31 @@ async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
             _log.debug("connection_was_gone", connection=name)
 
 
+async def _connect(url: str, name: str, avoid: str | None) -> AbstractConnection:
+    nodes = nodes_of(url)
+    failed: dict[str, str] = {}
+    for node in in_turn(nodes, first=random.randrange(len(nodes)), last=avoid):
+        try:
+            with broker_errors():
+                async with asyncio.timeout(CONNECT_TIMEOUT_S if len(nodes) == 1 else NODE_TIMEOUT_S):
+                    connection = await aio_pika.connect(
+                        node.url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name}
+                    )
+        except Unavailable as error:
+            failed[node.name] = type(error.__cause__).__name__
+        else:
+            if failed:
+                _log.warning("nodes_unreachable", connection=name, nodes=failed)
+            return connection
+    reasons = ", ".join(f"{node}: {reason}" for node, reason in failed.items())
+    raise Unavailable(f"the broker cannot be reached ({reasons})", handed_over=False)
+
+
 def node_of(connection: AbstractConnection) -> str:
     """The broker node at its other end, as host:port."""
     assert isinstance(connection, aio_pika.Connection)
-    return f"{connection.url.host}:{connection.url.port or 5672}"
+    [node] = nodes_of(str(connection.url))
+    return node.name
 
 
 async def lost(connection: AbstractConnection, channel: AbstractChannel) -> str:
@@ -136,15 +162,17 @@ async def keep_session(
 ) -> None:
     """Run `session(connection)` until `stop` is set: when it returns or the link is lost, connect and run it again.
 
-    A session returns why it ended; that is logged, and so is a link that is lost. Waits between tries grow to five
-    seconds. An error that is not the link's ends it.
+    A session returns why it ended; that is logged, and so is a link that is lost. Where the URL names several nodes the
+    next session is on another one. Waits between tries grow to five seconds. An error that is not the link's ends it.
     """
     loop = asyncio.get_running_loop()
     delays_s = reconnect_delays_s()
+    left: str | None = None
     while not stop.is_set():
         started_s = loop.time()
         try:
-            async with connected(url, name) as connection:
+            async with connected(url, name, avoid=left) as connection:
+                left = node_of(connection)
                 cause = await _ended(session, connection)
                 if cause is not None and not stop.is_set():
                     _log.warning("link_lost", connection=name, node=node_of(connection), cause=cause)
