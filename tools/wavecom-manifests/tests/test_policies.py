@@ -63,6 +63,16 @@ def _operated_pod(manifests: Manifests) -> Json:
     return pod_of(Object(_body(manifests, "RabbitmqCluster", "rabbitmq")))
 
 
+def _replica_set(manifests: Manifests) -> Json:
+    return _body(manifests, "MongoDBCommunity", "mongodb")["spec"]["automationConfig"]["replicaSet"]["settings"]
+
+
+def _broker_settings(manifests: Manifests, old: str, new: str) -> None:
+    rabbitmq = _body(manifests, "RabbitmqCluster", "rabbitmq")["spec"]["rabbitmq"]
+    assert old in rabbitmq["additionalConfig"]
+    rabbitmq["additionalConfig"] = rabbitmq["additionalConfig"].replace(old, new)
+
+
 def _annotations(manifests: Manifests) -> Json:
     return _body(manifests, "Ingress", "ingest-api")["metadata"]["annotations"]
 
@@ -111,6 +121,24 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     "broker's first container forgotten": (
         lambda m: _operated_pod(m).pop("initContainers"),
         "RabbitmqCluster rabbitmq, container setup-container: may gain privileges",
+    ),
+    # failover
+    "lost primary waited for": (
+        lambda m: _body(m, "MongoDBCommunity", "mongodb")["spec"].pop("automationConfig"),
+        "MongoDBCommunity mongodb: electionTimeoutMillis is 10000",
+    ),
+    "primary that is cut off asked": (
+        lambda m: _replica_set(m).pop("catchUpTimeoutMillis"),
+        "catchUpTimeoutMillis is not 0",
+    ),
+    "silent nodes wait for": (
+        lambda m: _broker_settings(m, "net_ticktime = 15", "net_ticktime = 60"),
+        "RabbitmqCluster rabbitmq: net_ticktime is 60",
+    ),
+    "net tick forgotten": (lambda m: _broker_settings(m, "net_ticktime = 15", ""), "net_ticktime is 60"),
+    "one node leads all": (
+        lambda m: _broker_settings(m, "queue_leader_locator = balanced", ""),
+        "queue_leader_locator is client-local",
     ),
     # references
     "no account": (_without("ServiceAccount", "sms-sender"), "ServiceAccount sms-sender is missing"),
