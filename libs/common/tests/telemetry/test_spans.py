@@ -1,13 +1,27 @@
 """What stands in an event about its trace is what the standard propagator would write and read."""
 
+from collections.abc import Callable
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from wavecom_common.events import types
+from wavecom_common.events.outcomes import (
+    Delivered,
+    DeliveryOutcome,
+    PermanentFailure,
+    Throttled,
+    TransientFailure,
+    UnknownOutcome,
+)
 from wavecom_common.telemetry import spans
-from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.builders import a_dispatch, a_request
+from wavecom_proto.v1.events_pb2 import Event
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
 
@@ -41,3 +55,122 @@ def test_an_event_that_names_no_cause_begins_a_trace_of_its_own(traceparent: str
     span = TracerProvider().get_tracer("test").start_span("x", spans.context_of(event))
     assert span.get_span_context().is_valid
     assert getattr(span, "parent", None) is None
+
+
+def test_a_tracestate_that_is_too_long_for_an_event_is_left_out() -> None:
+    state = TraceState([(f"vendor{number}", "x" * 200) for number in range(3)])
+    context = SpanContext(trace_id=1, span_id=7, is_remote=False, trace_flags=TraceFlags(1), trace_state=state)
+    event = a_request()
+    spans.carry(trace.NonRecordingSpan(context), event)
+    assert event.tracestate == ""
+    event.tracestate = state.to_header()
+    assert not spans.cause_of(event).trace_state
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[ReadableSpan]]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
+    return lambda: list(exporter.get_finished_spans())
+
+
+def caused_by(event: Event, trace_id: int, span_id: int, flags: int = 1) -> Event:
+    event.traceparent = f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+    return event
+
+
+def test_a_batch_is_processed_and_written_once_in_each_of_its_traces(
+    exported: Callable[[], list[ReadableSpan]],
+) -> None:
+    events = [
+        caused_by(a_request(), 1, 11),
+        caused_by(a_request(), 2, 21),
+        caused_by(a_request(), 1, 12),
+        caused_by(a_request(), 1, 11),
+        caused_by(a_request(), 3, 31, flags=0),
+    ]
+    before = [event.traceparent for event in events]
+    with spans.process_batch("the.queue", events), spans.batch_write("write", events):
+        stored = [event.traceparent for event in events]
+
+    assert [event.traceparent for event in events] == before
+    writes = {span.context.trace_id: span for span in exported() if span.name == "write"}
+    processes = {span.context.trace_id: span for span in exported() if span.name == "process the.queue"}
+    assert set(writes) == set(processes) == {1, 2}
+    assert len(exported()) == 4
+    for trace_id, causes in ((1, [11, 12]), (2, [21])):
+        process = processes[trace_id]
+        assert process.parent.span_id == causes[0]
+        assert [link.context.span_id for link in process.links] == causes
+        assert writes[trace_id].parent.span_id == process.context.span_id
+    # What is stored of an event names the span in which it was.
+    assert [spans._span_context(one, "").span_id for one in stored] == [
+        processes[1].context.span_id,
+        processes[2].context.span_id,
+        processes[1].context.span_id,
+        processes[1].context.span_id,
+        31,
+    ]
+    assert processes[1].attributes["wavecom.event.count"] == 3
+    assert processes[2].attributes["wavecom.notification.id"] == events[1].notification_id
+
+
+def test_a_batch_that_fails_is_an_error_in_each_of_its_traces(exported: Callable[[], list[ReadableSpan]]) -> None:
+    events = [caused_by(a_request(), number, 1) for number in (1, 2)]
+    with pytest.raises(KeyError), spans.process_batch("the.queue", events):
+        raise KeyError
+    assert [(span.status.status_code, span.attributes["error.type"]) for span in exported()] == [
+        (StatusCode.ERROR, "KeyError")
+    ] * 2
+
+
+def test_a_batch_without_a_sampled_event_has_no_span_and_hides_that_of_its_surroundings(
+    exported: Callable[[], list[ReadableSpan]],
+) -> None:
+    with spans._tracer.start_as_current_span("surroundings"), spans.batch_write("write", [a_request()]):
+        assert not trace.get_current_span().is_recording()
+    assert [span.name for span in exported()] == ["surroundings"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (Delivered(), None),
+        (TransientFailure("x"), "TransientFailure"),
+        (PermanentFailure("x"), "PermanentFailure"),
+        (Throttled("x", 1.0), "Throttled"),
+        (UnknownOutcome("x"), "UnknownOutcome"),
+    ],
+)
+def test_a_provider_call_is_an_error_unless_the_provider_took_it(
+    exported: Callable[[], list[ReadableSpan]], outcome: DeliveryOutcome, error: str | None
+) -> None:
+    with spans.provider_call(caused_by(a_dispatch(), 1, 1), "provider") as span:
+        spans.note_outcome(span, outcome)
+    [call] = exported()
+    assert call.attributes["wavecom.outcome"] == type(outcome).__name__
+    assert call.attributes.get("error.type") == error
+    assert call.status.status_code is (StatusCode.ERROR if error else StatusCode.UNSET)
+    assert call.status.description is None
+
+
+def test_publishing_that_a_notification_failed_is_an_error_by_its_reason(
+    exported: Callable[[], list[ReadableSpan]],
+) -> None:
+    cause = caused_by(a_dispatch(), 1, 1)
+    for event in (
+        types.failed(cause, error="user@example.com is unknown", reason=types.EXHAUSTED, now_ms=1),
+        types.outcome_unknown(cause, action="resend", now_ms=1),
+        types.sent(cause, provider="x", provider_message_id="x", now_ms=1),
+        types.started(cause, provider="x", now_ms=1),
+    ):
+        for span in spans.start_publishes("exchange", "key", [event]):
+            spans.end(span)
+    assert [(span.attributes["wavecom.event.type"], span.attributes.get("error.type")) for span in exported()] == [
+        (types.FAILED, "exhausted"),
+        (types.OUTCOME_UNKNOWN, "outcome_unknown"),
+        (types.SENT, None),
+    ]
+    assert "example.com" not in "".join(span.to_json() for span in exported())

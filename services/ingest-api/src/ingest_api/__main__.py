@@ -6,4 +6,4 @@ from ingest_api.bootstrap import build
 from ingest_api.settings import IngestSettings
 
 if __name__ == "__main__":
-    main("ingest-api", IngestSettings, build)
+    main("ingest-api", IngestSettings, build, public=True)

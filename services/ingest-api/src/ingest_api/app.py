@@ -50,6 +50,8 @@ def create_app(
         description=_DESCRIPTION,
         redirect_slashes=False,
         redoc_url=None,
+        # Its own server spans would be there beside ours, with the path, the query and the client in them.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     for path, post in posts.items():
@@ -61,11 +63,11 @@ def create_app(
     if cors_origins:
         _add_cors(api, origins)
     api.openapi = cache(lambda: describe(api))  # type: ignore[method-assign]
-    straight: Mapping[str, ASGIApp] = posts
-    if traced:
-        tracing.instrument(api)
-        straight = {path: tracing.ServerSpan(post, route=path) for path, post in posts.items()}
-    return _Edge(Access(AllowedHosts(allowed_hosts), origins), straight, api)
+    app = _Edge(Access(AllowedHosts(allowed_hosts), origins), posts, api)
+    if not traced:
+        return app
+    paths = {route.path for route in api.routes if isinstance(route, Route) and "{" not in route.path}
+    return tracing.ServerSpans(app, paths=paths)
 
 
 def _add_cors(api: FastAPI, origins: AllowedOrigins) -> None:

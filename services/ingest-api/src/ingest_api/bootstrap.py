@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
 from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.http import HttpServer
@@ -13,7 +12,7 @@ from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.stalling import STALL_LIMIT_S
 from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.telemetry import tracing
+from wavecom_common.telemetry import rpc, tracing
 
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
@@ -44,7 +43,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     status_client = StatusClient(
         settings.status_query_target,
         tenant=settings.tenant,
-        interceptors=aio_client_interceptors() if traced else None,  # type: ignore[no-untyped-call]
+        interceptors=[rpc.ClientSpans()] if traced else None,
     )
     database = database_of(settings)
     keys = IdempotencyKeys(

@@ -51,6 +51,7 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
         give_up=give_up,
+        handler_traces=True,
     )
     resender = Resender(publisher, delays_ms=settings.broker_delays_ms, max_events=settings.batch_max_events)
     sweepers = [

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from wavecom_common.events.routing import PROJECTOR_QUEUE
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unstorable
@@ -92,7 +93,7 @@ class Projector:
         return [ACK] * len(events)
 
     async def _write(self, events: Sequence[Event]) -> None:
-        with spans.batch_write("project events", events):
+        with spans.process_batch(PROJECTOR_QUEUE, events), spans.batch_write("project events", events):
             told = projection.fold(events)
             appended = await self._store.append(events)
             # Where an event was stored before, the stored one counts: the read model is the fold of the store.

@@ -8,12 +8,11 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.kernel.tasks import spawn_vital
-from wavecom_common.telemetry import tracing
+from wavecom_common.telemetry import rpc, tracing
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1 import status_pb2
 from wavecom_proto.v1.status_pb2_grpc import StatusQueryServicer, add_StatusQueryServicer_to_server
@@ -58,7 +57,7 @@ class QueryServer:
             ConfigurationError: the port is taken.
         """
         server = grpc.aio.server(
-            interceptors=[aio_server_interceptor()] if tracing.wanted() else [],  # type: ignore[no-untyped-call]
+            interceptors=[rpc.ServerSpans()] if tracing.wanted() else [],
             options=_OPTIONS,
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )

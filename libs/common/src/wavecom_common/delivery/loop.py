@@ -34,7 +34,7 @@ from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.telemetry import attributes, spans
+from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 
 # Deliveries that end within this time of each other are stored and told together.
@@ -196,7 +196,8 @@ class DeliveryLoop:
         known = {key: event for key, event in events.items() if event.type == types.DISPATCHED}
         # Before the claim, so that none is held for what could not be loaded.
         payloads = await self._payloads.load({name for event in known.values() if (name := event.content.payload_id)})
-        found = dict(zip(known, await self._ledger.claim_all(list(known)), strict=True))
+        with spans.batch_write("claim attempts", list(known.values())):
+            found = dict(zip(known, await self._ledger.claim_all(list(known)), strict=True))
         leases_ms, now_ms = self._ledger.now_ms(), self._clock.now_ms()
         decisions = {key: decide(claim, owner=self._ledger.owner, now_ms=leases_ms) for key, claim in found.items()}
         started = [
@@ -279,7 +280,7 @@ class DeliveryLoop:
         begun_s = perf_counter()
         with spans.provider_call(event, self._adapter.name) as span:
             outcome = await self._ask(attempt)
-            span.set_attribute(attributes.OUTCOME, type(outcome).__name__)
+            spans.note_outcome(span, outcome)
         metering.count_call(self._adapter.name, outcome, perf_counter() - begun_s)
         return outcome
 
@@ -324,7 +325,8 @@ class DeliveryLoop:
             _log.warning("outcomes_not_stored", attempts=len(endings), first=first, error=str(error))
 
         settled = [ending.settled for ending in endings]
-        held = await until_available(lambda: self._ledger.settle_all(settled), stop=self._never, tell=tell)
+        with spans.batch_write("store outcomes", [ending.event for ending in endings]):
+            held = await until_available(lambda: self._ledger.settle_all(settled), stop=self._never, tell=tell)
         for one in settled:
             self._made.pop(one.key, None)
         return held

@@ -31,15 +31,21 @@ EX_CONFIG = 78
 _COLLECT_AFTER: Final = 10_000
 
 
-def main(name: str, settings_type: type[AnySettings], build: Callable[[AnySettings], Sequence[Part]]) -> None:
+def main(
+    name: str,
+    settings_type: type[AnySettings],
+    build: Callable[[AnySettings], Sequence[Part]],
+    *,
+    public: bool = False,
+) -> None:
     """Run the process `name` until SIGTERM or SIGINT, then exit: 0; 78 for a wrong setting; 1 when a vital task died.
 
-    `build` makes the parts, inside the running event loop, without starting them.
+    `build` makes the parts, inside the running event loop, without starting them. `public`: see `tracing.setup`.
     """
     try:
         settings = settings_type.load()
         logs.setup(name, settings.log_level)
-        tracer = tracing.setup(name)
+        tracer = tracing.setup(name, public=public)
         with _pid_file(settings.pid_file):
             uvloop.run(run(name, settings, build))
         if tracer is not None:

@@ -61,8 +61,10 @@ class Consumer:
         publisher: EventPublisher,
         retry_delay_ms: int,
         give_up: GiveUp = dead_letter,
+        handler_traces: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`handler_traces`: the handler opens the spans of what it is given itself, by batches and not by messages."""
         self._url = url
         self._name = f"{name} consumer"
         self._queues = queues
@@ -78,6 +80,7 @@ class Consumer:
             draining=self._draining,
             give_up=give_up,
             held=self.held_messages,
+            handler_traces=handler_traces,
         )
         self._processing: set[asyncio.Task[None]] = set()
         self._consuming = False

@@ -73,6 +73,7 @@ class Handling:
         draining: asyncio.Event,
         give_up: GiveUp = dead_letter,
         held: HeldMessages | None = None,
+        handler_traces: bool = False,
     ) -> None:
         self._handler = handler
         self._held = held or HeldMessages()
@@ -80,6 +81,7 @@ class Handling:
         self._retry_delay_ms = retry_delay_ms
         self._draining = draining
         self._give_up = give_up
+        self._handler_traces = handler_traces
         self._trial = asyncio.Lock()
         # How often a message was left to the broker by us, who live: so often it came back for no fault of its own.
         self._left: dict[str, int] = {}
@@ -93,7 +95,7 @@ class Handling:
             return await self._until_done(raw, lambda: self._dead_letter(raw, reason), link)
         redeliveries = max(0, raw.redeliveries - self._left.get(raw.message_id, 0))
         incoming = _incoming(replace(raw, redeliveries=redeliveries), events, self._draining, link)
-        open_spans = _open_spans(incoming)
+        open_spans = [] if self._handler_traces else _open_spans(incoming)
         try:
             with self._held.holding(raw.queue, events):
                 done = await self._until_done(raw, lambda: self._handle(incoming, raw.redeliveries), link)

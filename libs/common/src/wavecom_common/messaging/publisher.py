@@ -153,9 +153,7 @@ class EventPublisher:
             raise _of_all(failures, some_done=len(failures) < len(results))
 
     async def _publish_traced(self, exchange: str, key: str, events: list[Event], timeout_s: float | None) -> None:
-        open_spans = [
-            spans.start_publish(group, exchange=exchange, routing_key=key) for group in spans.by_cause(events)
-        ]
+        open_spans = spans.start_publishes(exchange, key, events)
         failure: BaseException | None = None
         try:
             await self._publish_until(exchange, key, events, timeout_s)

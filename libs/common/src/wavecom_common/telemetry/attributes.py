@@ -1,6 +1,9 @@
 """The attribute names on our spans; the only place that spells them.
 
-Source: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ (status: development)
+Sources: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ (status: development),
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/ (stable),
+https://opentelemetry.io/docs/specs/semconv/db/database-spans/ (stable),
+https://opentelemetry.io/docs/specs/semconv/rpc/grpc/ (release candidate)
 """
 
 from typing import Final
@@ -12,6 +15,23 @@ MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
 MESSAGING_ROUTING_KEY: Final = "messaging.rabbitmq.destination.routing_key"
 MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_BATCH_COUNT: Final = "messaging.batch.message_count"
+
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
+URL_SCHEME: Final = "url.scheme"
+
+RPC_SYSTEM_NAME: Final = "rpc.system.name"
+RPC_METHOD: Final = "rpc.method"
+RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"
+
+DB_SYSTEM_NAME: Final = "db.system.name"
+DB_NAMESPACE: Final = "db.namespace"
+DB_COLLECTION_NAME: Final = "db.collection.name"
+DB_OPERATION_NAME: Final = "db.operation.name"
+
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
 ERROR_TYPE: Final = "error.type"
 
 NOTIFICATION_ID: Final = "wavecom.notification.id"

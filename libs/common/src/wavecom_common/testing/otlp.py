@@ -15,11 +15,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSpan:
-    """A span as it came; ids in hexadecimal, parent empty for a root."""
+    """A span as it came; ids in hexadecimal, parent empty for a root.
+
+    `text` is all of it, its events, links, status and resource included.
+    """
 
     service: str
     name: str
@@ -29,6 +33,9 @@ class ReceivedSpan:
     parent_id: str
     links: Sequence[tuple[str, str]]
     attributes: dict[str, str]
+    events: Sequence[str]
+    is_error: bool
+    text: str
 
 
 class OtlpReceiver(TraceServiceServicer):
@@ -63,6 +70,9 @@ class OtlpReceiver(TraceServiceServicer):
                 parent_id=span.parent_span_id.hex(),
                 links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
                 attributes={pair.key: _text(pair.value) for pair in span.attributes},
+                events=[event.name for event in span.events],
+                is_error=span.status.code == Status.STATUS_CODE_ERROR,
+                text=f"{span}{resource.resource}{scope.scope}",
             )
             for resource in request.resource_spans
             for scope in resource.scope_spans
