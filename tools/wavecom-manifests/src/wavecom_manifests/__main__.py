@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wavecom_manifests import alert_cases, figures, policies, schemas
+from wavecom_manifests import alert_cases, figures, overrides, policies, schemas
 from wavecom_manifests.objects import Finding, Manifests
 from wavecom_manifests.render import RenderError, render, renderer
 from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, digest, overlays
@@ -74,6 +74,7 @@ def _validate() -> int:
             print(f"SKIP {overlay}: {others} custom resources by their definitions, which are not here")
         else:
             wrong += _tell(overlay, f"{others} custom resources by their definitions", definitions.check(manifests))
+        wrong += _tell(overlay, "its own settings and patches win", overrides.check(OVERLAYS / overlay, manifests))
         wrong += _tell(overlay, f"{len(policies.ALL)} sets of rules of our own", policies.check(manifests))
     wrong += _try_alerts()
     if definitions is None:
