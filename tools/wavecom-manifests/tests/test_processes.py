@@ -55,7 +55,7 @@ def test_every_process_of_the_system_is_known() -> None:
 async def test_a_process_reads_and_asks_for_what_is_said_of_it(name: str) -> None:
     process, parts = PROCESSES[name], BUILDERS[name]()
     reads = {queue for consumer in _of(parts, Consumer) for queue in consumer._queues}
-    required = {queue for publisher in _of(parts, EventPublisher) for queue in publisher._required_queues}
+    required = {queue for publisher in _of(parts, EventPublisher) for queue in publisher._channel._required_queues}
     watched = {queue for depths in _of(parts, QueueDepths) for queue in depths._queues}
     said = set(process.asks_for)
     if process.uses_every_delay:
