@@ -141,15 +141,21 @@ class MemoryPublisher:
         self._broker = broker
         self._process = process
 
+    def messages(self, events: Sequence[Event], headers: Mapping[str, Any] | None = None) -> list[Message]:
+        return [
+            Message(
+                encoded.body,
+                message_id=new_message_id(),
+                content_type=codec.CONTENT_TYPE,
+                content_encoding=encoded.content_encoding,
+                headers=dict(headers or {}),
+            )
+            for encoded in codec.encode(events, compress_above_bytes=16_384)
+        ]
+
     def message(self, events: Sequence[Event], headers: Mapping[str, Any] | None = None) -> Message:
-        encoded = codec.encode(events, compress_above_bytes=16_384)
-        return Message(
-            encoded.body,
-            message_id=new_message_id(),
-            content_type=codec.CONTENT_TYPE,
-            content_encoding=encoded.content_encoding,
-            headers=dict(headers or {}),
-        )
+        [message] = self.messages(events, headers)
+        return message
 
     async def publish(self, events: Sequence[Event], *, timeout_s: float | None = None) -> None:
         for event in events:

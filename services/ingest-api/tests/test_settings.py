@@ -53,6 +53,7 @@ def test_the_address_listened_on_is_a_host(monkeypatch, address, hosts):
         ("CORS_ORIGINS", "https://www.example.com/"),
         ("CORS_ORIGINS", "https://*.example.com"),
         ("IDEMPOTENCY_KEY_HOURS", "0"),
+        ("REFER_ABOVE_BYTES", "131073"),
         ("BACKLOG_CRITICAL", "4999"),
         ("BACKLOG_EMERGENCY", "19999"),
     ],

@@ -97,7 +97,7 @@ async def test_drop_of_a_notification_leaves_what_holds_those_of_others(dead: li
     # As the broker gives up a message: with everybody who is in it.
     async with connected(broker_url, "test") as connection:
         exchange = await (await connection.channel()).get_exchange(routing.DEAD_EXCHANGE, ensure=False)
-        batch = codec.encode(dead[:2], compress_above_bytes=16_384)
+        [batch] = codec.encode(dead[:2], compress_above_bytes=16_384)
         await exchange.publish(Message(batch.body, content_type=codec.CONTENT_TYPE), QUEUE)
     chosen = ["drop", QUEUE, "--notification", dead[0].notification_id]
     assert "1 would be dropped" in await in_thread(*chosen, "--dry-run")

@@ -69,6 +69,16 @@ async def test_many_events_at_once_share_messages(broker: str) -> None:
     assert 3 <= (await depth(broker, routing.DISPATCHER_QUEUE) or 0) <= 30
 
 
+async def test_large_events_are_spread_over_messages_that_can_be_read(broker: str) -> None:
+    recorder = Recorder()
+    events = [a_request(message="x" * 66_000) for _ in range(300)]
+    async with publishing(broker, max_events=300) as publisher, consuming(broker, recorder, publisher):
+        await publisher.publish(events, timeout_s=20)
+        await eventually(lambda: len(recorder.event_ids) == 300, timeout_s=20)
+    assert sorted(recorder.event_ids) == sorted(event.event_id for event in events)
+    assert {len(incoming.events) for incoming in recorder.seen} == {3}
+
+
 async def test_events_of_different_routing_keys_never_share_a_message(broker: str) -> None:
     recorder = Recorder()
     async with publishing(broker) as publisher, consuming(broker, recorder, publisher, routing.PROJECTOR_QUEUE):

@@ -77,7 +77,7 @@ async def test_however_often_its_link_is_lost_a_message_is_published_anew_before
         handling = Handling(
             handler, Settlement(publisher, SYSTEM_CLOCK), retry_delay_ms=RETRY_DELAY_MS, draining=asyncio.Event()
         )
-        encoded = codec.encode([a_request()], compress_above_bytes=16_384)
+        [encoded] = codec.encode([a_request()], compress_above_bytes=16_384)
         lost = Link()
         lost.lose()
         for redeliveries in range(MAX_COUNTED + 1):

@@ -3,6 +3,7 @@
 import ipaddress
 
 from pydantic import Field, ValidationInfo, field_validator
+from wavecom_common.events import codec
 from wavecom_common.hosting.settings import Settings
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
@@ -39,6 +40,16 @@ class IngestSettings(Settings):
     backlog_warning: int = Field(5_000, ge=1)
     backlog_critical: int = Field(20_000, ge=1)
     backlog_emergency: int = Field(50_000, ge=1)
+
+    @field_validator("refer_above_bytes")
+    @classmethod
+    def _fits_a_message(cls, value: int) -> int:
+        most = codec.MAX_MESSAGE_BYTES // 2
+        if value > most:
+            raise ValueError(
+                f"must be at most {most}, half of a message's {codec.MAX_MESSAGE_BYTES} bytes (events.codec)"
+            )
+        return value
 
     @field_validator("backlog_critical", "backlog_emergency")
     @classmethod

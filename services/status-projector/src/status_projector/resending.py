@@ -58,8 +58,8 @@ class Resender:
                 by_way.setdefault(way, []).append(order.work)
         for (exchange, key), events in by_way.items():
             for start in range(0, len(events), self._max_events):
-                message = self._publisher.message(events[start : start + self._max_events])
-                await self._publisher.publish_message(exchange, key, message, timeout_s=self._timeout_s)
+                for message in self._publisher.messages(events[start : start + self._max_events]):
+                    await self._publisher.publish_message(exchange, key, message, timeout_s=self._timeout_s)
 
     def _exchange(self, wait_ms: int) -> str:
         if wait_ms <= 0:

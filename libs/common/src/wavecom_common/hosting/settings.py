@@ -5,6 +5,7 @@ from typing import Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from wavecom_common.events import codec
 from wavecom_common.kernel.backoff import retry_delay_ms
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.messaging.nodes import nodes_of
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     # Events of one routing key leave together when they come within this time of each other; the first after a quiet
     # moment leaves at once.
     batch_linger_ms: float = Field(100.0, ge=0, le=1000)
-    batch_max_events: int = Field(100, ge=1, le=1000)
+    batch_max_events: int = Field(100, ge=1, le=codec.MAX_EVENTS)
 
     @field_validator("rabbitmq_url")
     @classmethod

@@ -3,6 +3,7 @@
 WavecomError
 ├── ConfigurationError     a setting is missing or wrong; the process ends with one line that names it
 ├── Undecodable            bytes that are not an EventBatch; never retried, dead-lettered
+├── Oversized              an event larger than a message may be; never retried
 ├── Unstorable             a value the database will never take; never retried, dead-lettered
 ├── Refused                an operator's order makes no sense as things are; the text says what to do instead
 ├── Retryable              what time heals; says whether part of it may have been done
@@ -23,6 +24,10 @@ class ConfigurationError(WavecomError):
 
 class Undecodable(WavecomError):
     """A message body is not what its content type says. Not retryable."""
+
+
+class Oversized(WavecomError):
+    """An event is larger than a message may be. Not retryable."""
 
 
 class Unstorable(WavecomError):

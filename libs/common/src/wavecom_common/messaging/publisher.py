@@ -103,9 +103,23 @@ class EventPublisher:
         """As `publish`, but the broker hands the events on only after `delay_ms` (one of the topology's delays)."""
         await self._publish(routing.retry_name(delay_ms), events, timeout_s)
 
+    def messages(self, events: Sequence[Event], headers: Mapping[str, FieldValue] | None = None) -> list[Message]:
+        """Persistent messages of these events: one, or more where one would be too large.
+
+        Each has an id of its own, by which a returned message is matched.
+
+        Raises:
+            Oversized: an event is too large for any message. Not retryable.
+        """
+        bodies = codec.encode(events, compress_above_bytes=self._compress_above_bytes)
+        return [self._message(encoded, headers or {}) for encoded in bodies]
+
     def message(self, events: Sequence[Event], headers: Mapping[str, FieldValue] | None = None) -> Message:
-        """A persistent message of these events, with an id of its own: returned messages are matched by it."""
-        encoded = codec.encode(events, compress_above_bytes=self._compress_above_bytes)
+        """The one message of few and small events; see `messages`."""
+        [message] = self.messages(events, headers)
+        return message
+
+    def _message(self, encoded: codec.Encoded, headers: Mapping[str, FieldValue]) -> Message:
         if encoded.content_encoding is not None:
             metrics.COMPRESSED_FROM_BYTES.inc(encoded.plain_bytes)
             metrics.COMPRESSED_TO_BYTES.inc(len(encoded.body))
@@ -115,7 +129,7 @@ class EventPublisher:
             content_type=codec.CONTENT_TYPE,
             content_encoding=encoded.content_encoding,
             delivery_mode=DeliveryMode.PERSISTENT,
-            headers=dict(headers or {}),
+            headers=dict(headers),
         )
 
     async def publish_message(
@@ -230,14 +244,14 @@ class EventPublisher:
         for _, submission in items:
             submission.handed_over = True
         metrics.BATCH_SIZE.labels("publish").observe(len(items))
-        self.messages_published += 1
         self.events_published += len(items)
-        message = self.message([event for event, _ in items])
-        await self._channel.send(exchange, key, message)
-        if once_more is not None:
-            again = copy(message)
-            again.message_id = new_message_id()
-            await self._channel.send(exchange, once_more, again)
+        for message in self.messages([event for event, _ in items]):
+            self.messages_published += 1
+            await self._channel.send(exchange, key, message)
+            if once_more is not None:
+                again = copy(message)
+                again.message_id = new_message_id()
+                await self._channel.send(exchange, once_more, again)
 
 
 def _of_all(failures: Sequence[BaseException], *, some_done: bool) -> BaseException:
