@@ -7,30 +7,19 @@ from collections.abc import Sequence
 import typer
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.errors import WavecomError
-from wavecom_common.messaging import topology as broker
 from wavecom_common.storage import indexes, sharding
 from wavecom_common.telemetry import logs
 
-from wavecom_cli import check, dead, link, rebuild, recover
+from wavecom_cli import check, dead, link, rebuild, recover, topology
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
-topology = typer.Typer(no_args_is_help=True, help="The exchanges and queues on the broker.")
 database = typer.Typer(no_args_is_help=True, help="The collections in the database.")
-app.add_typer(topology, name="topology")
+app.add_typer(topology.app, name="topology")
 app.add_typer(database, name="database")
 app.add_typer(dead.app, name="dead")
 app.command("check")(check.check)
 app.command("rebuild")(rebuild.rebuild)
 app.command("recover")(recover.recover)
-
-
-@topology.command("apply")
-def topology_apply() -> None:
-    """Declare every exchange and queue; safe to repeat."""
-    settings = Settings.load()
-    planned = broker.plan(settings.broker_delays_ms)
-    asyncio.run(broker.apply(settings.rabbitmq_url.get_secret_value(), planned))
-    print(f"{len(planned.exchanges)} exchanges and {len(planned.queues)} queues are there")
 
 
 @database.command("apply")

@@ -4,17 +4,19 @@ Services never declare: they only look whether what they need is there, so they 
 Source: https://www.rabbitmq.com/docs/quorum-queues
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.kernel.errors import Refused
 from wavecom_common.messaging.connection import broker_errors, connected
 
 # Of every queue. Beyond it a publish is refused: the API answers 503, and a consumer keeps its message and waits.
@@ -29,6 +31,18 @@ DEAD_DELIVERY_LIMIT: Final = 1_000_000
 # a second later (`auto_save` in ra_directory of its Raft library); killed before, it comes back with the queue empty,
 # whatever that had confirmed. Seen with 3.10: 1,500 of 1,500 messages gone.
 SETTLE_S: Final = 2.0
+
+# What earlier versions bound, by queue: AMQP has no way to ask for the bindings that are there.
+OBSOLETE_BINDINGS: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
+    # Until a request was published to each of its queues by itself; it would be dispatched twice.
+    routing.DISPATCHER_QUEUE: [(routing.EVENTS_EXCHANGE, "notification.requested.#")],
+}
+# As RabbitMQ says it: inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but current is the
+# value '5' of type 'signedint'.
+_INEQUIVALENT: Final = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .*: received (?:the value )?(?P<wanted>none|'[^']*').*?"
+    r" but current is (?:the value )?(?P<current>none|'[^']*')"
+)
 
 
 @dataclass(frozen=True)
@@ -69,28 +83,94 @@ def plan(retry_delays_ms: Sequence[int]) -> Topology:
 
 
 async def apply(url: str, topology: Topology, *, settle_s: float = SETTLE_S) -> None:
-    """Declare everything; what is there already stays as it is. Safe to repeat.
+    """Declare everything and unbind what is obsolete; what is there already stays as it is. Safe to repeat.
 
     Nothing is routed to a new queue for `settle_s` after its declaration: until then it would not outlive the broker.
 
     Raises:
-        Unavailable: the broker cannot be reached, or something of that name is there with other arguments.
+        Refused: something of that name is there with other arguments, or a migration was broken off: its text names
+            them and the command that helps. Everything else is declared and bound.
+        Unavailable: the broker cannot be reached.
     """
     async with connected(url, "wavecom topology apply") as connection:
         with broker_errors():
-            counts = await message_counts(connection, [queue.name for queue in topology.queues])
-            channel = await connection.channel()
-            for name, kind in topology.exchanges.items():
-                await channel.declare_exchange(name, kind, durable=True)
-            declared = [
-                await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-                for queue in topology.queues
-            ]
-            if None in counts.values():
+            names = [queue.name for queue in topology.queues]
+            counts = await message_counts(connection, [*names, *map(migrating_name, names)])
+            wrong = await _declare_exchanges(connection, topology.exchanges)
+            sound: list[Queue] = []
+            for queue in topology.queues:
+                if counts[migrating_name(queue.name)] is not None:
+                    wrong.append(f"the migration of queue {queue.name} was broken off")
+                elif (difference := await declare(connection, queue)) is not None:
+                    wrong.append(difference)
+                else:
+                    sound.append(queue)
+            if any(counts[queue.name] is None for queue in sound):
                 await SYSTEM_CLOCK.sleep(settle_s)
-            for found, queue in zip(declared, topology.queues, strict=True):
-                for exchange, routing_key in queue.bindings:
-                    await found.bind(exchange, routing_key)
+            channel = await connection.channel()
+            for queue in sound:
+                await bind(channel, queue.name, queue.bindings)
+                await unbind(channel, queue.name, OBSOLETE_BINDINGS.get(queue.name, ()))
+    if wrong:
+        raise Refused(f"{'; '.join(wrong)}: run `wavecom topology migrate`")
+
+
+async def declare(connection: AbstractConnection, queue: Queue, *, name: str | None = None) -> str | None:
+    """Declare a queue, under another name if one is given; how the one that is there differs, else None.
+
+    The broker names the first argument that differs.
+    """
+    name = name or queue.name
+    channel = await connection.channel()
+    try:
+        await channel.declare_queue(name, durable=True, arguments=dict(queue.arguments))
+    except ChannelPreconditionFailed as error:
+        return f"queue {name} {_difference(str(error))}"
+    await channel.close()
+    return None
+
+
+async def bind(channel: AbstractChannel, queue: str, bindings: Sequence[tuple[str, str]]) -> None:
+    """Bind a queue; a binding that is there stays."""
+    target = await channel.get_queue(queue, ensure=False)
+    for exchange, routing_key in bindings:
+        await target.bind(exchange, routing_key)
+
+
+async def unbind(channel: AbstractChannel, queue: str, bindings: Sequence[tuple[str, str]]) -> None:
+    """Take bindings from a queue; fine where they are not there."""
+    target = await channel.get_queue(queue, ensure=False)
+    for exchange, routing_key in bindings:
+        await target.unbind(exchange, routing_key)
+
+
+def migrating_name(queue: str) -> str:
+    """The queue in which a migration keeps what belongs into another one: see `migration`."""
+    return f"{queue}.migrating"
+
+
+async def _declare_exchanges(connection: AbstractConnection, exchanges: Mapping[str, ExchangeType]) -> list[str]:
+    """Declare them; how those that are there differ."""
+    wrong: list[str] = []
+    channel = await connection.channel()
+    for name, kind in exchanges.items():
+        try:
+            await channel.declare_exchange(name, kind, durable=True)
+        except ChannelPreconditionFailed as error:
+            # A channel ends with such an answer.
+            channel = await connection.channel()
+            wrong.append(f"exchange {name} {_difference(str(error))}; only deleting it by hand helps")
+    await channel.close()
+    return wrong
+
+
+def _difference(answer: str) -> str:
+    """What the broker says of an argument that differs, in our words: of one that is not set it says "none"."""
+    found = _INEQUIVALENT.search(answer)
+    if found is None:
+        return f"is there with other properties ({answer[:200]})"
+    name, wanted, current = found["name"], found["wanted"], found["current"]
+    return f"has {name} {current.strip(chr(39))} on the broker, and {wanted.strip(chr(39))} is wanted"
 
 
 async def message_counts(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, int | None]:
