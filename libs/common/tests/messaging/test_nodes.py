@@ -67,12 +67,20 @@ def test_a_node_shows_no_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "order"),
-    [(0, None, "abc"), (1, None, "bca"), (5, None, "cab"), (0, "a", "bca"), (1, "b", "cab"), (2, "gone", "cab")],
+    ("first", "failed", "order"),
+    [
+        (0, {}, "abc"),
+        (1, {}, "bca"),
+        (5, {}, "cab"),
+        (0, {"a": 7}, "bca"),
+        (1, {"b": 7, "gone": 8}, "cab"),
+        (0, {"a": 7, "b": 3}, "cba"),
+        (0, {"a": 7, "b": 3, "c": 5}, "bca"),
+    ],
 )
-def test_nodes_are_tried_in_turn_and_the_one_just_left_last(first: int, last: str | None, order: str) -> None:
+def test_nodes_are_tried_in_turn_and_those_that_failed_last(first: int, failed: dict[str, float], order: str) -> None:
     nodes = [Node(name, "") for name in "abc"]
-    assert "".join(node.name for node in in_turn(nodes, first=first, last=last)) == order
+    assert "".join(node.name for node in in_turn(nodes, first=first, failed=failed)) == order
 
 
 @pytest.mark.timeout(60)

@@ -25,5 +25,13 @@ def test_the_limit_doubles_with_each_link_left_and_follows_what_confirms_take(
 ) -> None:
     limit = StallLimit(12)
     for one in happened:
-        limit.left() if isinstance(one, str) else limit.confirmed(one)
+        limit.left(nodes=1) if isinstance(one, str) else limit.confirmed(one)
     assert limit.limit_s == limit_s
+
+
+def test_every_node_has_its_turn_before_the_limit_doubles() -> None:
+    limit, limits_s = StallLimit(12), []
+    for _ in range(6):
+        limit.left(nodes=3)
+        limits_s.append(limit.limit_s)
+    assert limits_s == [12, 12, 24, 24, 24, 48]

@@ -6,7 +6,7 @@ Source: https://www.rabbitmq.com/docs/confirms
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -25,6 +25,7 @@ from wavecom_common.messaging.connection import (
     stopped,
 )
 from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, QueueProbe
+from wavecom_common.messaging.nodes import nodes_of
 from wavecom_common.messaging.refusals import Refusals
 from wavecom_common.messaging.stalling import STALL_LIMIT_S, StallLimit
 from wavecom_common.telemetry.logs import get_logger
@@ -175,7 +176,7 @@ class ConfirmedChannel:
             return await first_of(
                 lost(connection, channel),
                 stopped(self._stop),
-                self._stalled(),
+                self._watch(),
                 self._keep_looking(probe),
                 self._left_in_doubt(),
             )
@@ -189,10 +190,13 @@ class ConfirmedChannel:
         for wait in self._waiting:
             wait.reschedule(now_s)
 
-    async def _stalled(self) -> str:
-        """Return the reason when the oldest message has waited for longer than the limit.
+    async def _watch(self) -> NoReturn:
+        """Look at the oldest message that waits, over and over.
 
-        Looks twice: a process that stood still itself has to read first what came meanwhile.
+        Twice before a link is left: a process that stood still itself has to read first what came meanwhile.
+
+        Raises:
+            Unavailable: it has waited for longer than the limit.
         """
         loop = asyncio.get_running_loop()
         opened_s, before = loop.time(), False
@@ -204,8 +208,10 @@ class ConfirmedChannel:
             if oldest is not None and age_s > self._limit.limit_s:
                 if before:
                     self._in_doubt = True
-                    self._limit.left()
-                    return f"a message to {oldest.exchange} for {oldest.key} is not confirmed after {age_s:.0f} s"
+                    self._limit.left(nodes=len(nodes_of(self._url)))
+                    raise Unavailable(
+                        f"a message to {oldest.exchange} for {oldest.key} is not confirmed after {age_s:.0f} s"
+                    )
                 before = True
             else:
                 before = False
@@ -220,7 +226,7 @@ class ConfirmedChannel:
         await SYSTEM_CLOCK.sleep(_DOUBT_PAUSE_S)
         return "the broker refused the first message of a channel: a queue is full, or its leader is dead"
 
-    async def _keep_looking(self, probe: QueueProbe) -> str:
+    async def _keep_looking(self, probe: QueueProbe) -> NoReturn:
         while True:
             await SYSTEM_CLOCK.sleep(_MISSING_INTERVAL_S if self._missing else CHECK_INTERVAL_S)
             await self._look(probe)

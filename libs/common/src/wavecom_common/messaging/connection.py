@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Final, NoReturn
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -59,16 +59,19 @@ def broker_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connected(url: str, name: str, *, avoid: str | None = None) -> AsyncIterator[AbstractConnection]:
+async def connected(
+    url: str, name: str, *, failed: dict[str, float] | None = None
+) -> AsyncIterator[AbstractConnection]:
     """A plain connection, closed at the end; `name` is shown in the broker's management.
 
-    Where the URL names several nodes they are tried in turn, from a random one on, the one named `avoid` last.
+    Where the URL names several nodes they are tried in turn, from a random one on, and those in `failed` last; it has
+    the times of failures by node, and gets those that fail now.
 
     Raises:
         ConfigurationError: the URL is malformed.
         Unavailable: no connection to any node within ten seconds, or three each where there are several.
     """
-    connection = await _connect(url, name, avoid)
+    connection = await _connect(url, name, {} if failed is None else failed)
     try:
         yield connection
     finally:
@@ -80,10 +83,10 @@ async def connected(url: str, name: str, *, avoid: str | None = None) -> AsyncIt
             _log.debug("connection_was_gone", connection=name)
 
 
-async def _connect(url: str, name: str, avoid: str | None) -> AbstractConnection:
+async def _connect(url: str, name: str, failed: dict[str, float]) -> AbstractConnection:
     nodes = nodes_of(url)
-    failed: dict[str, str] = {}
-    for node in in_turn(nodes, first=random.randrange(len(nodes)), last=avoid):
+    errors: dict[str, str] = {}
+    for node in in_turn(nodes, first=random.randrange(len(nodes)), failed=failed):
         try:
             with broker_errors():
                 async with asyncio.timeout(CONNECT_TIMEOUT_S if len(nodes) == 1 else NODE_TIMEOUT_S):
@@ -91,12 +94,13 @@ async def _connect(url: str, name: str, avoid: str | None) -> AbstractConnection
                         node.url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name}
                     )
         except Unavailable as error:
-            failed[node.name] = type(error.__cause__).__name__
+            errors[node.name] = type(error.__cause__).__name__
+            failed[node.name] = asyncio.get_running_loop().time()
         else:
-            if failed:
-                _log.warning("nodes_unreachable", connection=name, nodes=failed)
+            if errors:
+                _log.warning("nodes_unreachable", connection=name, nodes=errors)
             return connection
-    reasons = ", ".join(f"{node}: {reason}" for node, reason in failed.items())
+    reasons = ", ".join(f"{node}: {reason}" for node, reason in errors.items())
     raise Unavailable(f"the broker cannot be reached ({reasons})", handed_over=False)
 
 
@@ -107,8 +111,12 @@ def node_of(connection: AbstractConnection) -> str:
     return node.name
 
 
-async def lost(connection: AbstractConnection, channel: AbstractChannel) -> str:
-    """Return why when the connection or the channel is closed, by whichever side."""
+async def lost(connection: AbstractConnection, channel: AbstractChannel) -> NoReturn:
+    """Wait for the end of the connection or the channel.
+
+    Raises:
+        Unavailable: one of them is closed, by whichever side; its text is the reason.
+    """
     closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def on_close(_: object, error: BaseException | None = None) -> None:
@@ -117,7 +125,7 @@ async def lost(connection: AbstractConnection, channel: AbstractChannel) -> str:
 
     for end in (connection, channel):
         end.close_callbacks.add(on_close)
-    return "closed" if connection.is_closed or channel.is_closed else await closed
+    raise Unavailable("closed" if connection.is_closed or channel.is_closed else await closed)
 
 
 @asynccontextmanager
@@ -162,20 +170,26 @@ async def keep_session(
 ) -> None:
     """Run `session(connection)` until `stop` is set: when it returns or the link is lost, connect and run it again.
 
-    A session returns why it ended; that is logged, and so is a link that is lost. Where the URL names several nodes the
-    next session is on another one. Waits between tries grow to five seconds. An error that is not the link's ends it.
+    A session that ends for a reason of its own returns it; that is logged, and so is a link that is lost. Where the URL
+    names several nodes, those to which a link was lost are tried last. Waits between tries grow to five seconds. An
+    error that is not the link's ends it.
     """
     loop = asyncio.get_running_loop()
     delays_s = reconnect_delays_s()
-    left: str | None = None
+    failed: dict[str, float] = {}
     while not stop.is_set():
         started_s = loop.time()
         try:
-            async with connected(url, name, avoid=left) as connection:
-                left = node_of(connection)
-                cause = await _ended(session, connection)
+            async with connected(url, name, failed=failed) as connection:
+                node = node_of(connection)
+                try:
+                    with broker_errors():
+                        cause = await session(connection)
+                except Unavailable as error:
+                    cause = str(error)
+                    failed[node] = loop.time()
                 if cause is not None and not stop.is_set():
-                    _log.warning("link_lost", connection=name, node=node_of(connection), cause=cause)
+                    _log.warning("link_lost", connection=name, node=node, cause=cause)
         except Unavailable as error:
             _log.warning("broker_unavailable", connection=name, error=str(error))
         if loop.time() - started_s > _HEALTHY_AFTER_S:
@@ -183,13 +197,3 @@ async def keep_session(
         with suppress(TimeoutError):
             async with asyncio.timeout(next(delays_s)):
                 await stop.wait()
-
-
-async def _ended(
-    session: Callable[[AbstractConnection], Awaitable[str | None]], connection: AbstractConnection
-) -> str | None:
-    try:
-        with broker_errors():
-            return await session(connection)
-    except Unavailable as error:
-        return str(error)

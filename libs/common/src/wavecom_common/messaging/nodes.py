@@ -5,7 +5,7 @@ same on every node. Source: https://www.rabbitmq.com/docs/uri-spec
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -43,10 +43,13 @@ def nodes_of(url: str) -> Sequence[Node]:
     return tuple(Node(_name(scheme, host), f"{scheme}://{login}{at}{host}{rest}") for host in hosts.split(","))
 
 
-def in_turn(nodes: Sequence[Node], *, first: int, last: str | None) -> Sequence[Node]:
-    """The nodes from number `first` on and round, the one named `last` behind all others."""
+def in_turn(nodes: Sequence[Node], *, first: int, failed: Mapping[str, float]) -> Sequence[Node]:
+    """The nodes from number `first` on and round, behind them those that failed, the latest last.
+
+    `failed` has the times of failures by the names of nodes.
+    """
     start = first % len(nodes)
-    return sorted([*nodes[start:], *nodes[:start]], key=lambda node: node.name == last)
+    return sorted([*nodes[start:], *nodes[:start]], key=lambda node: failed.get(node.name, float("-inf")))
 
 
 def _name(scheme: str, host: str) -> str:

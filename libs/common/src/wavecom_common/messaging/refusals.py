@@ -1,15 +1,18 @@
 """What a negative confirm means: a full queue, or a channel that the broker serves badly.
 
 RabbitMQ 3.10 nacks what a channel publishes to a queue for the first time while the queue's recorded leader is dead,
-and goes on for as long as that channel lives; on a channel opened a moment later everything is confirmed. A nack itself
-gives no reason, and the depth of a queue shows none: what its readers hold counts against its limit, and a policy may
-set another limit than ours.
+and goes on for as long as that channel lives; on a channel opened a moment later everything is confirmed. Where the
+leader is frozen, the record names it until the nodes have given it up, some 18 s with a net tick of 15 s.
+
+A nack itself gives no reason, and the depth of a queue shows none: what its readers hold counts against its limit, and
+a policy may set another limit than ours.
 """
 
 from collections.abc import Hashable
 from typing import Final
 
-FIRST_TRUST_S: Final = 2.0
+GRACE_S: Final = 10.0
+FIRST_TRUST_S: Final = 10.0
 MAX_TRUST_S: Final = 60.0
 
 
@@ -17,12 +20,14 @@ class Refusals:
     """Decides for each nack whether it is believed.
 
     A queue that has confirmed something on the same channel is full. Otherwise the channel is in doubt, and another one
-    has to be opened: what is nacked there as well is believed for a while, which doubles as long as it goes on.
+    has to be opened. When that has gone on for `GRACE_S`, what the next channel nacks is believed, for a while that
+    doubles as long as it goes on.
     """
 
     def __init__(self) -> None:
         self._confirmed: set[Hashable] = set()
         self._doubted: set[Hashable] = set()
+        self._doubted_since_s = 0.0
         self._trust_s = FIRST_TRUST_S
         self._trusted_until_s = float("-inf")
 
@@ -41,7 +46,10 @@ class Refusals:
         """Whether a nack under this key means a full queue; False: leave the channel for a new one."""
         if key in self._confirmed or now_s < self._trusted_until_s:
             return True
+        if not self._doubted:
+            self._doubted_since_s = now_s
         self._doubted.add(key)
-        self._trusted_until_s = now_s + self._trust_s
-        self._trust_s = min(2 * self._trust_s, MAX_TRUST_S)
+        if now_s - self._doubted_since_s >= GRACE_S:
+            self._trusted_until_s = now_s + self._trust_s
+            self._trust_s = min(2 * self._trust_s, MAX_TRUST_S)
         return False
