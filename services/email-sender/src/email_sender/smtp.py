@@ -1,67 +1,132 @@
-"""Delivering mail over SMTP."""
+"""Delivering mail over SMTP: connections that are ready before a mail is begun, and kept open in between."""
 
-from datetime import UTC, datetime
-from email.message import EmailMessage
+import asyncio
+import socket
+import ssl
+from typing import Final
 
 import aiosmtplib
-from wavecom_common.delivery.port import Attempt
-from wavecom_common.events.outcomes import (
-    Delivered,
-    DeliveryOutcome,
-    PermanentFailure,
-    TransientFailure,
-    UnknownOutcome,
-)
+from wavecom_common.delivery.port import NotReady
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 
-from email_sender.classify import classify
-from email_sender.connections import Connections
-from email_sender.mail import compose
+from email_sender.connections import SmtpConnection
 from email_sender.settings import EmailSenderSettings
+
+# Servers close connections that idle or that sent many mails; better to be the one who does.
+MAX_IDLE_S: Final = 30.0
+MAX_MAILS: Final = 100
 
 
 class SmtpProvider:
-    """An adapter that hands mail to one SMTP server over connections it keeps open."""
+    """An adapter that hands mail to one SMTP server; see `wavecom_common.delivery.port.ConnectedAdapter`."""
 
     name = "smtp"
 
     def __init__(self, settings: EmailSenderSettings, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._from = settings.smtp_from
+        self.capacity = settings.smtp_connections
+        self._settings = settings
         self._clock = clock
-        self._connections = Connections(lambda: _client(settings), settings.smtp_connections)
+        self._idle: list[SmtpConnection] = []
+        self._lent: set[SmtpConnection] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
-    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
-        """Send one mail to one recipient."""
-        at = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        try:
-            mail = compose(attempt, sender=self._from, at=at)
-        except ValueError:
-            return PermanentFailure("the mail cannot be composed: an address or the subject is not valid")
-        return await self._send(attempt.recipient, mail)
+    async def ready(self) -> SmtpConnection:
+        """A connection that is logged in: one that idled, or a new one.
 
-    async def _send(self, recipient: str, mail: EmailMessage) -> DeliveryOutcome:
-        handed_over = False
-        try:
-            async with self._connections.one() as client:
-                try:
-                    await client.mail(self._from)
-                    await client.rcpt(recipient)
-                    # From here on the server may have taken the mail although we never hear of it.
-                    handed_over = True
-                    await client.data(mail.as_bytes())
-                except aiosmtplib.SMTPResponseException as reply:
-                    if client.is_connected:
-                        await client.rset()
-                    return classify(reply.code, reply.message)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            if handed_over:
-                return UnknownOutcome(f"the SMTP link broke: {type(error).__name__}")
-            return TransientFailure(f"no SMTP connection: {type(error).__name__}")
-        return Delivered(mail["Message-ID"])
+        Raises:
+            NotReady: the server cannot be reached, or does not want us.
+        """
+        connection = await self._idling() or await self._connect()
+        self._lent.add(connection)
+        return connection
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._connections.close()
+        """Take leave of the server on what idles, and close the rest."""
+        for connection in self._lent:
+            connection.close()
+        for connection in self._idle:
+            self._quit(connection)
+        self._idle.clear()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    def _take_back(self, connection: SmtpConnection) -> None:
+        """Keep it open for the next mail. One that broke is closed, and what idles beside it: that is no younger."""
+        self._lent.discard(connection)
+        if not connection.usable:
+            for one in [connection, *self._idle]:
+                one.close()
+            self._idle.clear()
+        elif connection.mails >= MAX_MAILS:
+            self._quit(connection)
+        else:
+            connection.idle_since_s = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+
+    async def _idling(self) -> SmtpConnection | None:
+        now_s = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.usable or now_s - connection.idle_since_s > MAX_IDLE_S:
+                self._quit(connection)
+                continue
+            try:
+                await connection.refresh()
+            except (aiosmtplib.SMTPException, OSError):
+                connection.close()
+            else:
+                return connection
+        return None
+
+    async def _connect(self) -> SmtpConnection:
+        client = _client(self._settings)
+        try:
+            await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                await _greet(client)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            client.close()
+            raise _not_ready(error) from None
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        return SmtpConnection(client, sender=self._settings.smtp_from, clock=self._clock, give_back=self._take_back)
+
+    def _quit(self, connection: SmtpConnection) -> None:
+        task = asyncio.get_running_loop().create_task(connection.quit())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError:
+        await client.helo()
+
+
+def _not_ready(error: Exception) -> NotReady:
+    """Codes only: a server's text may repeat a name."""
+    match error:
+        case aiosmtplib.SMTPAuthenticationError(code=code):
+            return NotReady("login", f"SMTP {code}")
+        case aiosmtplib.SMTPResponseException(code=code):
+            return NotReady("greeting", f"SMTP {code}")
+        case aiosmtplib.SMTPTimeoutError() | TimeoutError():
+            return NotReady("timeout")
+        case aiosmtplib.SMTPServerDisconnected():
+            return NotReady("broken")
+    match error.__cause__ or error:
+        case socket.gaierror():
+            return NotReady("dns")
+        case ssl.SSLError() as wrong:
+            return NotReady("tls", wrong.reason or "")
+        case ConnectionRefusedError():
+            return NotReady("refused")
+        case OSError() as wrong:
+            return NotReady("broken", type(wrong).__name__)
+    # All that is left are the library's own words for what the server does not offer.
+    return NotReady("tls" if "STARTTLS" in str(error) else "login", "not offered")
 
 
 def _client(settings: EmailSenderSettings) -> aiosmtplib.SMTP:

@@ -4,29 +4,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from time import perf_counter
 from typing import Final
 
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery import metering
+from wavecom_common.delivery.calling import Calling
 from wavecom_common.delivery.claims import Call, Decision, LookAgain, Repeat, Resume, decide
+from wavecom_common.delivery.connections import Connections, Line, Unconnected
 from wavecom_common.delivery.policy import FAIL, Consequences, consequences, next_attempt, unknown_action
-from wavecom_common.delivery.port import Adapter, Attempt
+from wavecom_common.delivery.port import Adapter, ConnectedAdapter
 from wavecom_common.delivery.slots import Slots
 from wavecom_common.events import types
-from wavecom_common.events.outcomes import (
-    DeliveryOutcome,
-    GivenUp,
-    PermanentFailure,
-    UnknownOutcome,
-    Withdrawn,
-    checked,
-)
-from wavecom_common.events.payloads import Payload, payload_of
+from wavecom_common.events.outcomes import DeliveryOutcome, GivenUp, UnknownOutcome, Withdrawn
+from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
-from wavecom_common.kernel.errors import Draining, WavecomError
+from wavecom_common.kernel.errors import Draining, Unavailable, WavecomError
 from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import Incoming
@@ -34,9 +28,10 @@ from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 
+# How long a message that is handled alone may wait for a provider that is away.
+_ALONE_PATIENCE_S: Final = 5.0
 # Deliveries that end within this time of each other are stored and told together.
 _LINGER_S: Final = 0.020
 _MAX_ENDINGS: Final = 500
@@ -76,13 +71,14 @@ class _Stored:
 class DeliveryLoop:
     """Handles `NotificationDispatched` events: calls the provider at most once an attempt, as far as that can be known.
 
-    At most `max_in_flight` deliveries run at once; an event waits for its turn by priority. `look_again_ms` is how long
-    an attempt that somebody else has in hand is left alone.
+    At most `max_in_flight` deliveries run at once; an event waits for its turn by priority, and for a connection where
+    the adapter needs one, before its attempt is claimed. `provider_timeout_s` is for the call alone. `look_again_ms` is
+    how long an attempt that another sender holds is left alone.
     """
 
     def __init__(
         self,
-        adapter: Adapter,
+        adapter: Adapter | ConnectedAdapter,
         ledger: Ledger,
         payloads: Payloads,
         publisher: EventPublisher,
@@ -93,12 +89,13 @@ class DeliveryLoop:
         look_again_ms: int,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._adapter = adapter
+        self._provider = adapter.name
+        self._lines = Connections(adapter) if isinstance(adapter, ConnectedAdapter) else Unconnected(adapter)
         self._ledger = ledger
         self._payloads = payloads
         self._publisher = publisher
         self._slots = Slots(max_in_flight)
-        self._provider_timeout_s = provider_timeout_s
+        self._calling = Calling(adapter.name, timeout_s=provider_timeout_s)
         self._retry_delays_ms = retry_delays_ms
         self._look_again = Retry(look_again_ms, "another sender has the attempt in hand")
         self._clock = clock
@@ -115,24 +112,22 @@ class DeliveryLoop:
 
         Raises:
             Draining: not every event was begun before the process was told to stop, or its link was lost.
-            Unavailable: something could not be stored or published; called again, it goes on from there.
+            Unavailable: something could not be stored or published; called again, it goes on from there. Or the message
+                is handled alone and the provider is away: that is no fault of its own.
         """
         events = incoming.events
         begun: list[asyncio.Task[Outcome]] = []
+        why: WavecomError = Draining("left before every delivery of the message was begun")
         while len(begun) < len(events):
-            # All events of a message are of one priority: they came through one queue.
-            turn = self._slots.acquire(events[len(begun)].priority, len(events) - len(begun))
             try:
-                count = await unless_left(turn, incoming.link.abandoned)
-            except Draining:
+                lines = await self._turn(incoming, events[len(begun) :])
+            except (Draining, Unavailable) as error:
+                why = error
                 break
-            if incoming.link.abandoned.is_set():
-                self._slots.release(count)
-                break
-            begun += self._begin(events[len(begun) : len(begun) + count], incoming)
+            begun += self._begin(events[len(begun) : len(begun) + len(lines)], lines, incoming)
         outcomes = await all_ended(begun)
         if len(outcomes) < len(events):
-            raise Draining("left before every delivery of the message was begun")
+            raise why
         return outcomes
 
     async def give_up(self, event: Event, reason: str) -> Outcome:
@@ -167,28 +162,67 @@ class DeliveryLoop:
         await self._publish_one(follows)
         return DeadLetter(reason, fails=False)
 
-    def _begin(self, events: Sequence[Event], incoming: Incoming) -> list[asyncio.Task[Outcome]]:
-        """Start deliveries, one task each, that are claimed together; each holds a slot until it is done."""
+    def close(self) -> None:
+        """Open no more connections to the provider."""
+        self._lines.close()
+
+    async def _turn(self, incoming: Incoming, events: Sequence[Event]) -> Sequence[Line]:
+        """Lines for the first of these events, at least for one; each stands for a slot, too."""
+        # All events of a message are of one priority: they came through one queue.
+        priority, abandoned = events[0].priority, incoming.link.abandoned
+        patience_s = _ALONE_PATIENCE_S if incoming.suspect else None
+        while True:
+            try:
+                lines = await unless_left(self._acquire(priority, len(events)), abandoned, timeout_s=patience_s)
+            except TimeoutError:
+                if self._lines.unavailable is not None:
+                    raise Unavailable(f"the provider is away: {self._lines.unavailable}") from None
+                continue
+            if not abandoned.is_set():
+                return lines
+            for line in lines:
+                line.release()
+            self._slots.release(len(lines))
+            raise Draining("left before its turn")
+
+    async def _acquire(self, priority: str, at_most: int) -> Sequence[Line]:
+        # In this order: whoever waits for a slot does so only until others have stored what they know.
+        lines = await self._lines.acquire(priority, at_most)
+        count = 0
+        try:
+            count = await self._slots.acquire(priority, len(lines))
+        finally:
+            for line in lines[count:]:
+                line.release()
+        return lines[:count]
+
+    def _begin(self, events: Sequence[Event], lines: Sequence[Line], incoming: Incoming) -> list[asyncio.Task[Outcome]]:
+        """Start deliveries, one task each, that are claimed together.
+
+        Each holds a slot until it is done, and its line until it has called.
+        """
         loop = asyncio.get_running_loop()
         fresh = {key: event for event in events if (key := _key(event)) not in self._in_hand}
         claiming = loop.create_task(self._claim(fresh, incoming.draining)) if fresh else None
         tasks: list[asyncio.Task[Outcome]] = []
-        for event in events:
+        for event, line in zip(events, lines, strict=True):
             key = _key(event)
             task = self._in_hand.get(key)
             if task is not None:
-                # The broker gave it out again while we still work on it: whoever asks gets the one result.
+                # The broker gave it out again while we still work on it: both get the one result.
+                line.release()
                 self._slots.release()
             else:
                 assert claiming is not None
-                task = loop.create_task(self._deliver(key, event, claiming, incoming))
+                task = loop.create_task(self._deliver(key, event, line, claiming, incoming))
                 self._in_hand[key] = task
-                task.add_done_callback(partial(self._done, key))
+                task.add_done_callback(partial(self._done, key, line))
             tasks.append(task)
         return tasks
 
-    def _done(self, key: str, _: asyncio.Task[Outcome]) -> None:
+    def _done(self, key: str, line: Line, _: asyncio.Task[Outcome]) -> None:
         del self._in_hand[key]
+        line.release()
         self._slots.release()
 
     async def _claim(self, events: Mapping[str, Event], draining: asyncio.Event) -> _Claimed:
@@ -206,20 +240,24 @@ class DeliveryLoop:
         telling = asyncio.get_running_loop().create_task(self._tell(started, draining))
         return _Claimed(found, decisions, payloads, telling)
 
-    async def _deliver(self, key: str, event: Event, claiming: asyncio.Task[_Claimed], incoming: Incoming) -> Outcome:
+    async def _deliver(
+        self, key: str, event: Event, line: Line, claiming: asyncio.Task[_Claimed], incoming: Incoming
+    ) -> Outcome:
         claimed = await claiming
         if event.type != types.DISPATCHED:
             return DeadLetter(f"a sender does not know the event type {event.type[:64]!r}")
         found = claimed.found[key]
         match claimed.decisions[key]:
             case Call():
-                outcome = self._made.get(key) or await self._call(event, claimed.payloads)
+                outcome = self._made.get(key) or await self._calling.call(
+                    event, line, claimed.payloads, incoming.draining
+                )
             case Repeat(GivenUp()) if incoming.replayed:
                 return await self._publish_one(next_attempt(event, self._clock.now_ms()))
             case Repeat(outcome, ended_at_ms):
                 return await self._repeat(event, outcome, ended_at_ms)
             case Resume() if found is not None and await self._ledger.take_over(key, found):
-                outcome = self._made.get(key) or await self._resume(event, claimed.payloads)
+                outcome = self._made.get(key) or await self._resume(event, line, claimed.payloads, incoming.draining)
             case Resume() | LookAgain():
                 return self._look_again
         settled = Settled(key, outcome, self._clock.now_ms())
@@ -250,7 +288,9 @@ class DeliveryLoop:
             return error
         return None
 
-    async def _resume(self, event: Event, payloads: Mapping[str, Payload]) -> DeliveryOutcome:
+    async def _resume(
+        self, event: Event, line: Line, payloads: Mapping[str, Payload], draining: asyncio.Event
+    ) -> DeliveryOutcome:
         """Go on with an attempt whose sender died at it: nobody knows whether its call took effect."""
         action = unknown_action(event)
         _log.warning("delivery_outcome_unknown", event_id=event.event_id, action=action)
@@ -261,46 +301,7 @@ class DeliveryLoop:
         metering.count_events(told)
         if action == FAIL:
             return UnknownOutcome("the sender died during the provider call")
-        return await self._call(event, payloads)
-
-    async def _call(self, event: Event, payloads: Mapping[str, Payload]) -> DeliveryOutcome:
-        name = event.content.payload_id
-        payload = payloads.get(name) if name else payload_of(event.content)
-        if payload is None:
-            _log.error("payload_missing", notification_id=event.notification_id, payload_id=name)
-            return PermanentFailure("what was to be delivered is not stored any more")
-        attempt = Attempt(
-            notification_id=event.notification_id,
-            number=event.attempt,
-            dedup_key=event.dedup_key,
-            recipient=event.content.recipient,
-            message=payload.message,
-            subject=payload.subject,
-        )
-        begun_s = perf_counter()
-        with spans.provider_call(event, self._adapter.name) as span:
-            outcome = await self._ask(attempt)
-            spans.note_outcome(span, outcome)
-        metering.count_call(self._adapter.name, outcome, perf_counter() - begun_s)
-        return outcome
-
-    async def _ask(self, attempt: Attempt) -> DeliveryOutcome:
-        try:
-            async with asyncio.timeout(self._provider_timeout_s):
-                return checked(await self._adapter.deliver(attempt))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Not we were cancelled: the adapter's client lets its own cancellations out.
-            return UnknownOutcome("the adapter's call was cancelled")
-        except TimeoutError:
-            return UnknownOutcome(f"no answer from the provider within {self._provider_timeout_s:g} s")
-        except Exception as error:  # noqa: BLE001 - an adapter's bug must not tell a delivery as failed or sent
-            # Its text may name an address.
-            kind = type(error).__name__
-            _log.error("adapter_failed", notification_id=attempt.notification_id, attempt=attempt.number, error=kind)
-            return UnknownOutcome(f"the adapter raised {kind}")
+        return await self._calling.call(event, line, payloads, draining)
 
     async def _store(self, endings: list[_Ending]) -> Sequence[_Stored | BaseException]:
         """Store the outcomes, and begin to publish what follows from them.
@@ -337,7 +338,7 @@ class DeliveryLoop:
 
     def _consequences(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Consequences:
         return consequences(
-            event, outcome, provider=self._adapter.name, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
+            event, outcome, provider=self._provider, at_ms=ended_at_ms, retry_delays_ms=self._retry_delays_ms
         )
 
     async def _repeat(self, event: Event, outcome: DeliveryOutcome, ended_at_ms: int) -> Outcome:
@@ -355,7 +356,7 @@ class DeliveryLoop:
         return types.outcome_unknown(event, action=unknown_action(event), now_ms=self._clock.now_ms())
 
     def _started(self, event: Event, now_ms: int) -> Event:
-        return types.started(event, provider=self._adapter.name, now_ms=now_ms)
+        return types.started(event, provider=self._provider, now_ms=now_ms)
 
     async def _publish_one(self, follows: Consequences) -> Outcome:
         [outcome] = await self._publish([follows])

@@ -6,7 +6,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from wavecom_common.delivery.loop import DeliveryLoop
-from wavecom_common.delivery.port import Adapter
+from wavecom_common.delivery.port import Adapter, ConnectedAdapter
 from wavecom_common.delivery.simulated import Simulation
 from wavecom_common.events import routing
 from wavecom_common.events.channels import PRIORITIES, Channel
@@ -55,14 +55,20 @@ class SenderSettings(Settings):
         )
 
 
+AnyAdapter = Adapter | ConnectedAdapter
 AnySenderSettings = TypeVar("AnySenderSettings", bound=SenderSettings)
 
 
 class _AdapterPart:
-    """Closes the adapter when everything that might use it has ended."""
+    """Closes the adapter when everything that might use it has ended.
 
-    def __init__(self, adapter: Adapter) -> None:
+    It is always ready: a provider that is away is no reason to stop a rollout, or to start a process again. A metric
+    and an alert are about it.
+    """
+
+    def __init__(self, adapter: AnyAdapter, loop: DeliveryLoop) -> None:
         self._adapter = adapter
+        self._loop = loop
 
     async def start(self) -> None:
         pass
@@ -74,13 +80,14 @@ class _AdapterPart:
         pass
 
     async def close(self) -> None:
+        self._loop.close()
         await self._adapter.close()
 
 
 def run_sender(
     channel: Channel,
     settings_type: type[AnySenderSettings],
-    build_adapter: Callable[[AnySenderSettings], Adapter],
+    build_adapter: Callable[[AnySenderSettings], AnyAdapter],
 ) -> None:
     """Run the channel's sender until it is told to stop."""
     name = f"{channel}-sender"
@@ -91,7 +98,7 @@ def run_sender(
     main(name, settings_type, build)
 
 
-def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -> Sequence[Part]:
+def sender_parts(channel: Channel, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Part]:
     """The parts of a sender: publisher, database, ledger and consumer around the delivery loop."""
     name = f"{channel}-sender"
     url = settings.rabbitmq_url.get_secret_value()
@@ -118,11 +125,20 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: Adapter) -
         url,
         name=name,
         queues=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
-        prefetch=settings.prefetch,
+        prefetch=_prefetch(settings, adapter),
         handler=loop.handle,
         give_up=loop.give_up,
         publisher=publisher,
         retry_delay_ms=LOOK_AGAIN_MS,
     )
     reports = HeldReports(consumer.held_messages, HeldWork(database), owner=ledger.owner)
-    return [_AdapterPart(adapter), publisher, database, ledger, reports, consumer]
+    return [_AdapterPart(adapter, loop), publisher, database, ledger, reports, consumer]
+
+
+def _prefetch(settings: SenderSettings, adapter: AnyAdapter) -> int:
+    """No more messages than keep the adapter busy: what is held here is held from other copies of this sender.
+
+    And what waits for longer than half an hour the broker gives out again.
+    Source: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+    """
+    return min(settings.prefetch, 2 * adapter.capacity) if isinstance(adapter, ConnectedAdapter) else settings.prefetch

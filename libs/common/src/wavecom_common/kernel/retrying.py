@@ -34,18 +34,23 @@ async def until_available(
     raise AssertionError("the delays are endless")
 
 
-async def unless_left(step: Coroutine[Any, Any, Result], left: asyncio.Event) -> Result:
-    """The step's result. The step is cancelled when `left` is set before it is done.
+async def unless_left(
+    step: Coroutine[Any, Any, Result], left: asyncio.Event, *, timeout_s: float | None = None
+) -> Result:
+    """The step's result. The step is cancelled when `left` is set, or the time is over, before it is done.
 
     Raises:
         Draining: `left` was set.
+        TimeoutError: the time was over.
     """
     task, leaving = asyncio.ensure_future(step), asyncio.ensure_future(left.wait())
     try:
-        await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait([task, leaving], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if left.is_set():
             raise Draining("nobody waits for it any more")
-        return task.result()
+        raise TimeoutError
     finally:
         leaving.cancel()
         task.cancel()

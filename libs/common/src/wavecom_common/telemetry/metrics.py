@@ -53,6 +53,18 @@ POST_TO_SENT_SECONDS: Final = Histogram(
 PROVIDER_SECONDS: Final = Histogram(
     "wavecom_provider_duration_seconds", "Duration of a provider call", ["provider", "outcome"], buckets=_SECONDS
 )
+# senders
+PROVIDER_UNAVAILABLE: Final = Gauge(
+    "wavecom_provider_unavailable", "1 while deliveries wait and no connection to the provider can be had", ["provider"]
+)
+# senders
+PROVIDER_CONNECTION_FAILURES: Final = Counter(
+    "wavecom_provider_connection_failures", "Connections to a provider that could not be had", ["provider", "cause"]
+)
+# senders
+PROVIDER_WAITING: Final = Gauge(
+    "wavecom_provider_waiting", "Deliveries in flight that wait for a connection to the provider", ["provider"]
+)
 # every consumer
 QUEUE_DEPTH: Final = Gauge("wavecom_queue_depth", "Messages ready in a queue this process reads", ["queue"])
 # every consumer
