@@ -140,7 +140,7 @@ class View:
         await self.process.answer(lost)
         self._clock.hear(told_ms, asked_at_ms=asked_at_ms)
 
-    def collection(self, name: str) -> MemoryCollection:
+    def collection(self, name: str, **_: bool) -> MemoryCollection:
         return MemoryCollection(self.process, self._database.collections.setdefault(name, {}))
 
 

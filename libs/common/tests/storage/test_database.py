@@ -59,6 +59,16 @@ async def test_a_write_concern_reaches_the_driver_and_a_weaker_one_is_told_at_st
     ]
 
 
+async def test_reads_that_decide_ask_the_primary_for_what_a_majority_has_whatever_the_url_says() -> None:
+    url = "mongodb://127.0.0.1:1/?replicaSet=rs0&readPreference=secondary&readConcernLevel=local"
+    deciding, answering = Database(url, "none"), Database(url, "none", only_answers=True)
+    decides = [deciding.collection("a"), deciding.collection("a", decides=False), answering.collection("a")]
+    assert [(one.read_preference.name, one.read_concern.level) for one in decides] == [("Primary", "majority")] * 3
+    assert answering.collection("a", decides=False).read_preference.name == "Secondary"
+    await deciding.close()
+    await answering.close()
+
+
 def test_a_wrong_url_is_named_without_its_password() -> None:
     with pytest.raises(ConfigurationError) as error:
         Database("mongodb://user:secret@:x/", "none")

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Collection as Keys
 
 import pytest
 from wavecom_common.events.outcomes import Delivered, TransientFailure, UnknownOutcome
+from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import indexes, inserts, names
 from wavecom_common.storage import ledger as ledger_module
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import Collection, Document
-from wavecom_common.storage.ledger import Ledger, Settled
+from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.testing.waiting import eventually
 
 
@@ -179,3 +181,115 @@ async def test_an_outcome_of_a_later_version_fails_no_claim(
     assert second is not None
     assert second.outcome is None
     assert third is None
+
+
+async def test_an_own_claim_found_after_a_lost_answer_is_renewed_at_once(
+    ledger_of: Callable[[str], Ledger], clock: Hands
+) -> None:
+    # The same owner as another object: what it wrote is there, and its answer never came.
+    await ledger_of("a").claim("n:1")
+    clock.move(9_000)
+    found = await ledger_of("a").claim("n:1")
+    assert found is not None
+    assert found.lease_until_ms == clock.now_ms() + 10_000
+    clock.move(2_000)
+    seen = await ledger_of("b").claim("n:1")
+    assert seen is not None
+    assert (seen.owner, seen.lease_until_ms > clock.now_ms()) == ("a", True)
+
+
+async def test_an_own_claim_found_too_late_belongs_to_who_took_it_over(
+    ledger_of: Callable[[str], Ledger], clock: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+    clock.move(10_001)
+    left = await b.claim("n:1")
+    assert left is not None
+    extend = Ledger._extend
+
+    async def too_late(ledger: Ledger, keys: Keys[str]) -> int:
+        assert await b.take_over("n:1", left)
+        return await extend(ledger, keys)
+
+    monkeypatch.setattr(Ledger, "_extend", too_late)
+    found = await a.claim("n:1")
+    assert found is not None
+    assert (found.owner, found.taken_over) == ("b", True)
+
+
+async def test_what_is_released_is_renewed_no_more_and_what_others_took_over_never(
+    ledger_of: Callable[[str], Ledger], clock: Hands
+) -> None:
+    owner, other, onlooker = ledger_of("owner"), ledger_of("other"), ledger_of("onlooker")
+    keys = ["released:1", "lost:1", "held:1"]
+    await owner.claim_all(keys)
+    owner.release("released:1")
+    clock.move(10_001)
+    released, lost, _ = await onlooker.claim_all(keys)
+    assert lost is not None
+    assert await other.take_over("lost:1", lost)
+    [taken] = await onlooker.claim_all(["lost:1"])
+    await owner.start()
+
+    async def renewed() -> bool:
+        clock.move(1_000)
+        [held] = await onlooker.claim_all(["held:1"])
+        return held is not None and held.lease_until_ms > clock.now_ms()
+
+    await eventually(renewed)
+    assert await onlooker.claim_all(["released:1", "lost:1"]) == [released, taken]
+    await owner.close()
+
+
+@pytest.mark.parametrize("moment", ["renewed", "settled"])
+async def test_a_take_over_fails_when_its_owner_came_back_meanwhile(
+    ledger_of: Callable[[str], Ledger], clock: Hands, moment: str
+) -> None:
+    owner, other = ledger_of("owner"), ledger_of("other")
+    await owner.claim("n:1")
+    clock.move(10_001)
+    found = await other.claim("n:1")
+    assert found is not None
+    if moment == "renewed":
+        await owner.claim("n:1")
+    else:
+        await owner.settle("n:1", Delivered("x"), 1)
+    assert not await other.take_over("n:1", found)
+
+
+async def test_a_claim_that_is_there_and_cannot_be_found_is_not_free(
+    ledger_of: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+
+    async def nothing(_: Ledger, __: set[str]) -> dict[str, Claim]:
+        return {}
+
+    with monkeypatch.context() as lagging:
+        lagging.setattr(Ledger, "_find", nothing)
+        with pytest.raises(Unavailable):
+            await b.claim_all(["n:1", "n:2"])
+    # The other was claimed with it, and is found when it is asked for again.
+    first, second = await b.claim_all(["n:1", "n:2"])
+    assert first is not None
+    assert first.owner == "a"
+    assert second is not None
+    assert second.owner == "b"
+
+
+async def test_an_outcome_that_is_there_and_cannot_be_found_is_not_replaced_by_a_later_one(
+    ledger_of: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+    await a.settle("n:1", Delivered("x"), 1)
+
+    async def nothing(_: Ledger, __: set[str]) -> dict[str, Claim]:
+        return {}
+
+    with monkeypatch.context() as lagging:
+        lagging.setattr(Ledger, "_find", nothing)
+        with pytest.raises(Unavailable):
+            await b.settle("n:1", TransientFailure("late"), 2)

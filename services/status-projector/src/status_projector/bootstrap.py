@@ -77,7 +77,7 @@ def _limits(settings: ProjectorSettings) -> Sequence[Limits]:
 
 def build_query(settings: QuerySettings) -> Sequence[Part]:
     """The database and the gRPC server that answers from it."""
-    database = database_of(settings, operation_timeout_s=_QUERY_TIMEOUT_S)
+    database = database_of(settings, operation_timeout_s=_QUERY_TIMEOUT_S, only_answers=True)
     young_ids = YoungIds(
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )

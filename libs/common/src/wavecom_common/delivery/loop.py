@@ -141,6 +141,12 @@ class DeliveryLoop:
             return await asyncio.shield(task)
         if event.type != types.DISPATCHED:
             return DeadLetter(reason)
+        try:
+            return await self._give_up(key, event, reason)
+        finally:
+            self._ledger.release(key)
+
+    async def _give_up(self, key: str, event: Event, reason: str) -> Outcome:
         found = await self._ledger.claim(key)
         match decide(found, owner=self._ledger.owner, now_ms=self._ledger.now_ms()):
             case Repeat(outcome, ended_at_ms):
@@ -222,6 +228,8 @@ class DeliveryLoop:
 
     def _done(self, key: str, line: Line, _: asyncio.Task[Outcome]) -> None:
         del self._in_hand[key]
+        # Settled, or not: then another sender may have it when its lease is over, for this one may be cut off.
+        self._ledger.release(key)
         line.release()
         self._slots.release()
 

@@ -4,8 +4,10 @@ from wavecom_common.hosting.settings import Settings
 from wavecom_common.storage.client import OPERATION_TIMEOUT_S, Database
 
 
-def database_of(settings: Settings, *, operation_timeout_s: float = OPERATION_TIMEOUT_S) -> Database:
-    """The database that the settings name.
+def database_of(
+    settings: Settings, *, operation_timeout_s: float = OPERATION_TIMEOUT_S, only_answers: bool = False
+) -> Database:
+    """The database that the settings name; see `Database` for the rest.
 
     Raises:
         ConfigurationError: the URL is not one of MongoDB's.
@@ -15,4 +17,5 @@ def database_of(settings: Settings, *, operation_timeout_s: float = OPERATION_TI
         settings.mongodb_database,
         operation_timeout_s=operation_timeout_s,
         write_concern=settings.mongodb_write_concern,
+        only_answers=only_answers,
     )

@@ -9,7 +9,15 @@ from wavecom_common.kernel.errors import ConfigurationError, Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage import tracing
 from wavecom_common.storage.database_clock import DatabaseClock
-from wavecom_common.storage.driver import Client, Collection, Document, PyMongoError, operation_timeout
+from wavecom_common.storage.driver import (
+    Client,
+    Collection,
+    Document,
+    PyMongoError,
+    ReadConcern,
+    ReadPreference,
+    operation_timeout,
+)
 from wavecom_common.storage.errors import database_errors
 from wavecom_common.telemetry.logs import get_logger
 
@@ -37,8 +45,9 @@ class Database:
     """One database, for the life of a process (a Part).
 
     Writes are acknowledged by a majority, from the journal, unless the write concern says otherwise: without either,
-    thousands of acknowledged writes are lost when a server is killed. Each operation is retried by the driver until
-    `operation_timeout_s` is over. Dates come and go as milliseconds (`DatetimeMS`).
+    thousands of acknowledged writes are lost when a server is killed. Reads ask the primary for what a majority has,
+    whatever the URL says: what they find decides whether a provider is called. Each operation is retried by the driver
+    until `operation_timeout_s` is over. Dates come and go as milliseconds (`DatetimeMS`).
     """
 
     def __init__(
@@ -48,9 +57,12 @@ class Database:
         *,
         operation_timeout_s: float = OPERATION_TIMEOUT_S,
         write_concern: WriteConcern = MAJORITY,
+        only_answers: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Prepare the client; nothing is connected yet.
+
+        With `only_answers` reads go where the URL's `readPreference` says: for a process whose reads decide nothing.
 
         Raises:
             ConfigurationError: the URL is not one of MongoDB's.
@@ -72,6 +84,7 @@ class Database:
             raise ConfigurationError(f"WAVECOM_MONGODB_URL is wrong: {type(error).__name__}") from None
         self._database = self._client[name]
         self._write_concern = write_concern
+        self._only_answers = only_answers
         self._clock = clock
         self.clock: Final = DatabaseClock()
         self._unready: str | None = "database: not reached yet"
@@ -83,9 +96,16 @@ class Database:
         """The database's name."""
         return self._database.name
 
-    def collection(self, name: str) -> Collection:
-        """A collection of this database; calls on it belong inside `database_errors()`."""
-        return self._database[name]
+    def collection(self, name: str, *, decides: bool = True) -> Collection:
+        """A collection of this database; calls on it belong inside `database_errors()`.
+
+        `decides=False` is for what only answers questions, in a process that does nothing else.
+        """
+        if self._only_answers and not decides:
+            return self._database[name]
+        return self._database.get_collection(
+            name, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
+        )
 
     async def hear_time(self) -> None:
         """Make sure that `clock` is known: returns at once, but for the first time.

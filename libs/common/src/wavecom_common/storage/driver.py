@@ -11,8 +11,9 @@ from bson import DBRef, ObjectId, encode
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReadPreference, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 Document: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncIOMotorClient[Document]
@@ -35,6 +36,8 @@ __all__ = [
     "ObjectId",
     "OperationFailure",
     "PyMongoError",
+    "ReadConcern",
+    "ReadPreference",
     "UpdateOne",
     "encode",
     "operation_timeout",

@@ -116,7 +116,7 @@ class EventStore:
 
     @property
     def _collection(self) -> driver.Collection:
-        return self._database.collection(names.EVENTS)
+        return self._database.collection(names.EVENTS, decides=False)
 
 
 def _of(notification_id: str) -> Document:

@@ -6,7 +6,7 @@ are a document each: a batch of inserts costs the server a quarter of the same b
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -14,7 +14,7 @@ from wavecom_common.events import outcomes
 from wavecom_common.events.outcomes import DeliveryOutcome
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import Clock
-from wavecom_common.kernel.errors import WavecomError
+from wavecom_common.kernel.errors import Unavailable, WavecomError
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, Document
@@ -117,7 +117,10 @@ class Ledger:
     async def claim_all(self, keys: Sequence[str]) -> list[Claim | None]:
         """Claim attempts. For each, None: it is ours, and nobody claimed it before; else the claim that is there.
 
-        That may be our own, when its insert was done although we were told otherwise.
+        That may be our own, when its insert was done although its answer was lost.
+
+        Raises:
+            Unavailable: for one of them it cannot be said who has it. Those that are ours are held all the same.
         """
         return await self._claims.submit_all(keys)
 
@@ -137,6 +140,10 @@ class Ledger:
         self._held[key] = lease_until_ms
         return True
 
+    def release(self, key: str) -> None:
+        """Renew its lease no more: nothing is done about this attempt here now, whatever became of it."""
+        self._held.pop(key, None)
+
     async def settle(self, key: str, outcome: DeliveryOutcome, ended_at_ms: int) -> Claim:
         """Store how one attempt ended; see `settle_all`."""
         [settled] = await self.settle_all([Settled(key, outcome, ended_at_ms)])
@@ -149,12 +156,16 @@ class Ledger:
         documents = [_settled_document(one, at) for one in settled]
         # Somebody took over while we were away, or an earlier try was done after all: what is there holds.
         places = await insert_new(self._collection, documents)
-        found = await self._find({settled[place].key for place in places}) if places else {}
+        there = {settled[place].key for place in places}
+        found = await self._find(there) if there else {}
+        if any(key not in found or found[key].outcome is None for key in there):
+            # What it is decides what is published.
+            raise Unavailable("database: an outcome is stored that cannot be found")
         for one in settled:
             self._held.pop(one.key, None)
         return [found.get(one.key) or Claim(self.owner, 0, one.outcome, one.ended_at_ms) for one in settled]
 
-    async def _insert(self, keys: list[str]) -> Sequence[Claim | None]:
+    async def _insert(self, keys: list[str]) -> Sequence[Claim | BaseException | None]:
         metrics.BATCH_SIZE.labels("claim").observe(len(keys))
         await self._database.hear_time()
         now_ms = self._clock.now_ms()
@@ -164,12 +175,28 @@ class Ledger:
             {"_id": key, "at": at, "owner": self.owner, "leaseUntil": lease_until} for key in keys
         ]
         known = {keys[index] for index in await insert_new(self._collection, documents)}
-        found = await self._find(known) if known else {}
-        for key in keys:
-            claim = found.get(key)
-            if claim is None or (claim.owner == self.owner and claim.outcome is None):
-                self._held[key] = lease_until_ms
+        self._held.update(dict.fromkeys(set(keys) - known, lease_until_ms))
+        found = await self._found(known) if known else {}
         return [found.get(key) for key in keys]
+
+    async def _found(self, known: set[str]) -> dict[str, Claim | WavecomError]:
+        """What the claims that are there say; in the place of one that cannot be found, the error.
+
+        It is there, or was a moment ago: not found means not known, and never that it is free.
+        """
+        claims = await self._find(known)
+        own = {key for key, claim in claims.items() if claim.owner == self.owner and claim.outcome is None}
+        if own:
+            claims |= await self._reclaim(own)
+        unknown = Unavailable("database: a claim is there that cannot be found")
+        return {key: claims.get(key, unknown) for key in known}
+
+    async def _reclaim(self, keys: set[str]) -> dict[str, Claim]:
+        """Renew claims of our own whose answer was lost: their leases ran all the while. Some may be taken over now."""
+        await self._extend(keys)
+        claims = await self._find(keys)
+        self._held.update({key: claim.lease_until_ms for key, claim in claims.items() if claim.owner == self.owner})
+        return claims
 
     async def _find(self, keys: set[str]) -> dict[str, Claim]:
         ids = [document_id for key in keys for document_id in (key, _settled_id(key))]
@@ -179,6 +206,16 @@ class Ledger:
                 for document in await self._collection.find({"_id": {"$in": ids}}).to_list(len(ids))
             }
         return {key: _claim(documents[key], documents.get(_settled_id(key))) for key in keys if key in documents}
+
+    async def _extend(self, keys: Collection[str]) -> int:
+        """Begin the leases of these claims anew, as far as they are ours; until when they run."""
+        lease_until_ms = self._clock.now_ms() + self._lease_ms
+        with database_errors():
+            await self._collection.update_many(
+                {"_id": {"$in": list(keys)}, "owner": self.owner},
+                {"$set": {"leaseUntil": DatetimeMS(lease_until_ms)}},
+            )
+        return lease_until_ms
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -192,13 +229,8 @@ class Ledger:
         due = [key for key, until_ms in self._held.items() if until_ms - now_ms < self._lease_ms * 2 // 3]
         if not due:
             return
-        lease_until_ms = now_ms + self._lease_ms
         try:
-            with database_errors():
-                await self._collection.update_many(
-                    {"_id": {"$in": due}, "owner": self.owner},
-                    {"$set": {"leaseUntil": DatetimeMS(lease_until_ms)}},
-                )
+            lease_until_ms = await self._extend(due)
         except WavecomError as error:
             _log.warning("leases_not_renewed", count=len(due), error=str(error))
             return

@@ -19,7 +19,7 @@ class Payloads:
     """The stored payloads, by id. Every call raises `Unavailable` (retryable) when the database did not answer."""
 
     def __init__(self, database: Database, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._collection = database.collection(PAYLOADS)
+        self._collection = database.collection(PAYLOADS, decides=False)
         self._clock = clock
 
     async def store(self, payloads: Mapping[str, Payload], *, timeout_s: float) -> None:

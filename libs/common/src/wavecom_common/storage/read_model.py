@@ -264,7 +264,7 @@ class ReadModel:
 
     @property
     def _collection(self) -> driver.Collection:
-        return self._database.collection(self._name)
+        return self._database.collection(self._name, decides=False)
 
 
 def _document(notification_id: str, facts: Facts) -> Document:
