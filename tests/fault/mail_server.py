@@ -15,10 +15,9 @@ class MailServer:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        # Connections are cut, without a word, after so many mails each.
-        self.cut_after = 1_000_000
-        # The answer to MAIL FROM instead of the usual one.
-        self.mail_answer = ""
+        # A connection ends at the next MAIL FROM after so many mails, with this answer or without a word.
+        self.ends_after = 1_000_000
+        self.ends_with = ""
         self.mails: Counter[str] = Counter()
         self.connections = 0
         self.transports: set[asyncio.BaseTransport] = set()
@@ -66,9 +65,14 @@ class _Handler:
 
     async def handle_MAIL(self, server: SMTP, _: Session, envelope: Envelope, sender: str, __: object) -> str:
         envelope.mail_from = sender
-        if self._mails >= self._office.cut_after and server.transport is not None:
+        if self._mails < self._office.ends_after:
+            return "250 OK"
+        assert server.transport is not None
+        if self._office.ends_with:
+            asyncio.get_running_loop().call_soon(server.transport.close)
+        else:
             server.transport.abort()
-        return self._office.mail_answer or "250 OK"
+        return self._office.ends_with
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:
         await SYSTEM_CLOCK.sleep(self._office.seconds)

@@ -55,13 +55,34 @@ async def test_one_who_gives_up_waiting_leaves_the_slot_to_the_next() -> None:
     await asyncio.gather(first, return_exceptions=True)
 
 
-async def test_a_slot_given_to_one_who_is_cancelled_at_that_moment_is_not_lost() -> None:
-    slots = Slots(1)
-    await slots.acquire("high")
-    waiting = asyncio.create_task(slots.acquire("high"))
+async def test_slots_given_to_one_who_is_cancelled_at_that_moment_are_not_lost() -> None:
+    slots = Slots(2)
+    await slots.acquire("high", 2)
+    waiting = asyncio.create_task(slots.acquire("high", 2))
     await asyncio.wait([waiting], timeout=0.01)
-    slots.release()
-    waiting.cancel()
+    slots.release(2)
+    # They are given in the next turn of the loop, before the task that waits for them goes on: it is cancelled then.
+    asyncio.get_running_loop().call_soon(waiting.cancel)
     await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
     async with asyncio.timeout(5):
-        await slots.acquire("low")
+        assert await slots.acquire("low", 2) == 2
+
+
+async def test_a_priority_that_is_not_known_waits_with_the_lowest() -> None:
+    slots = Slots(1)
+    await slots.acquire("low")
+    order: list[str] = []
+    tasks = await queue_up(slots, {"urgent": 1, "medium": 1}, order)
+    for _ in tasks:
+        slots.release()
+        await asyncio.wait(tasks, timeout=0.01)
+    await asyncio.gather(*tasks)
+    assert order == ["medium", "urgent"]
+
+
+async def test_a_turn_gets_what_is_free_and_no_more_than_it_wants() -> None:
+    slots = Slots(3)
+    assert await slots.acquire("low", 5) == 3
+    slots.release(2)
+    assert await slots.acquire("low", 1) == 1

@@ -126,7 +126,7 @@ def _not_ready(error: Exception) -> NotReady:
         case OSError() as wrong:
             return NotReady("broken", type(wrong).__name__)
     # All that is left are the library's own words for what the server does not offer.
-    return NotReady("tls" if "STARTTLS" in str(error) else "login", "not offered")
+    return NotReady("login" if "AUTH" in str(error) else "tls", "not offered")
 
 
 def _client(settings: EmailSenderSettings) -> aiosmtplib.SMTP:

@@ -1,0 +1,194 @@
+"""Ledger, payloads, publisher and providers in memory, for the delivery loop: no server, no time."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from wavecom_common.delivery.loop import DeliveryLoop
+from wavecom_common.delivery.port import Adapter, Attempt, ConnectedAdapter, NotReady
+from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
+from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.messaging.incoming import Incoming, Link
+from wavecom_common.messaging.outcome import Outcome
+from wavecom_common.storage.ledger import Claim, Settled
+from wavecom_proto.v1.events_pb2 import Event
+
+OWNER, NOW_MS = "us", 1_000_000
+
+
+class MemoryLedger:
+    """As `storage.ledger.Ledger`: one claim a key, the first outcome stays."""
+
+    owner = OWNER
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Claim] = {}
+        self.held: set[str] = set()
+        # Keys whose outcome it refuses to store.
+        self.refused: set[str] = set()
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    async def claim(self, key: str) -> Claim | None:
+        [found] = await self.claim_all([key])
+        return found
+
+    async def claim_all(self, keys: Sequence[str]) -> list[Claim | None]:
+        found = [self.claims.get(key) for key in keys]
+        for key, claim in zip(keys, found, strict=True):
+            if claim is None:
+                self.claims[key] = Claim(OWNER, NOW_MS + 10)
+                self.held.add(key)
+        return found
+
+    async def take_over(self, key: str, found: Claim) -> bool:
+        if self.claims[key] != found:
+            return False
+        self.claims[key] = replace(found, owner=OWNER, taken_over=True)
+        self.held.add(key)
+        return True
+
+    async def settle(self, key: str, outcome: DeliveryOutcome, ended_at_ms: int) -> Claim:
+        [claim] = await self.settle_all([Settled(key, outcome, ended_at_ms)])
+        return claim
+
+    async def settle_all(self, settled: Sequence[Settled]) -> list[Claim]:
+        if self.refused.intersection(one.key for one in settled):
+            raise Unstorable("refused")
+        for one in settled:
+            claim = self.claims.get(one.key, Claim(OWNER, 0))
+            if claim.outcome is None:
+                self.claims[one.key] = replace(claim, outcome=one.outcome, ended_at_ms=one.ended_at_ms)
+        return [self.claims[one.key] for one in settled]
+
+    def release(self, key: str) -> None:
+        self.held.discard(key)
+
+
+class MemoryPublisher:
+    """Remembers what was published; fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.now: list[Event] = []
+        self.later: list[Event] = []
+        self.errors: list[Exception] = []
+
+    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
+        if self.errors and events:
+            raise self.errors.pop(0)
+        self.now += events
+
+    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float) -> None:
+        self.later += events
+
+    def types(self) -> list[str]:
+        return sorted(event.type for event in self.now)
+
+
+class NoPayloads:
+    """Nothing is stored apart."""
+
+    async def load(self, _: Collection[str]) -> dict[str, Any]:
+        return {}
+
+
+class Answering:
+    """An adapter that carries any number of calls; each waits for its gate."""
+
+    name = "twin"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: BaseException | None = None
+        self.outcome: DeliveryOutcome = Delivered("x")
+
+    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
+        self.calls.append(attempt.dedup_key)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.outcome
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Connecting(Answering):
+    """An adapter with so many connections, which can be had or not, and which break before they hand over."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.away: NotReady | None = None
+        self.tries = 0
+        # How many of the next calls break before they are handed over.
+        self.breaks = 0
+        self.lent = self.most = 0
+
+    async def ready(self) -> "TwinConnection":
+        self.tries += 1
+        await asyncio.wait([asyncio.ensure_future(_soon())])
+        if self.away is not None:
+            raise self.away
+        self.lent += 1
+        self.most = max(self.most, self.lent)
+        return TwinConnection(self)
+
+
+async def _soon() -> None:
+    """A turn of the loop."""
+
+
+class TwinConnection:
+    """One of its connections."""
+
+    def __init__(self, adapter: Connecting) -> None:
+        self.handed_over = False
+        self._adapter = adapter
+
+    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
+        self.handed_over = False
+        if self._adapter.breaks:
+            self._adapter.breaks -= 1
+            raise ConnectionResetError("before it was handed over")
+        self.handed_over = True
+        return await self._adapter.deliver(attempt)
+
+    def give_back(self) -> None:
+        self._adapter.lent -= 1
+
+
+@dataclass
+class Bench:
+    """A delivery loop among twins."""
+
+    adapter: Adapter | ConnectedAdapter
+    max_in_flight: int = 10
+    provider_timeout_s: float = 5.0
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+
+    def __post_init__(self) -> None:
+        self.loop = DeliveryLoop(
+            self.adapter,
+            cast("Any", self.ledger),
+            cast("Any", NoPayloads()),
+            cast("Any", self.publisher),
+            max_in_flight=self.max_in_flight,
+            provider_timeout_s=self.provider_timeout_s,
+            retry_delays_ms=[100],
+            look_again_ms=1_000,
+        )
+
+    def begin(self, message: Incoming) -> "asyncio.Task[Sequence[Outcome]]":
+        """Have it handled, beside what the test does."""
+        return asyncio.get_running_loop().create_task(self.loop.handle(message))
+
+
+def incoming(*events: Event, link: Link | None = None, suspect: bool = False, replayed: bool = False) -> Incoming:
+    """A message with these events."""
+    return Incoming("q", "m", events, asyncio.Event(), link or Link(), suspect=suspect, replayed=replayed)
