@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from pymongo.read_preferences import Secondary
 from wavecom_common.testing.waiting import eventually
 from wavecom_stack.mongodb import find_server
 from wavecom_stack.ports import free_ports
@@ -42,6 +43,11 @@ class ReplicaSet:
         killed.send_signal(signal.SIGKILL)
         killed.wait()
 
+    async def delay(self, seconds: int) -> None:
+        """Let one secondary lag so far behind; it is tagged `lags: yes`."""
+        await eventually(lambda: asyncio.to_thread(self._delayed, seconds), timeout_s=30, what="the new configuration")
+        await eventually(lambda: asyncio.to_thread(self._lags), timeout_s=30, what="the secondary that lags")
+
     def stop(self) -> None:
         """End all of them."""
         for process in self._running.values():
@@ -57,6 +63,27 @@ class ReplicaSet:
                 client.admin.command("replSetInitiate", config)
             except PyMongoError as error:
                 return "already initialized" in str(error)
+            return True
+
+    def _delayed(self, seconds: int) -> bool:
+        with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=1000) as client:
+            config = client.admin.command("replSetGetConfig")["config"]
+            lagging = next(one for one in config["members"] if one["host"] != f"127.0.0.1:{self._primary()}")
+            lagging |= {"priority": 0, "secondaryDelaySecs": seconds, "tags": {"lags": "yes"}}
+            config["version"] += 1
+            try:
+                client.admin.command("replSetReconfig", config)
+            except PyMongoError:
+                return False
+            return True
+
+    def _lags(self) -> bool:
+        lagging = Secondary(tag_sets=[{"lags": "yes"}])
+        with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=2000) as client:
+            try:
+                client.admin.command("ping", read_preference=lagging)
+            except PyMongoError:
+                return False
             return True
 
     def _primary(self) -> int | None:

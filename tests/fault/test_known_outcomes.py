@@ -9,6 +9,8 @@ from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
+from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.settlement import REPLAYED_HEADER
 from wavecom_common.storage import ledger
 from wavecom_common.storage.client import Database
@@ -146,6 +148,52 @@ async def test_outcomes_of_calls_that_end_while_it_drains_are_stored_when_the_da
             loop.call_later(3, proxy.refuse, False)
         assert await database.collection(DELIVERIES).count_documents({"_id": {"$regex": ":settled$"}}) == len(events)
     await database.close()
+
+
+async def test_a_take_over_that_could_not_be_reported_is_left_to_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, provider = a_dispatch(request=a_request(channel="sms")), Provider()
+    key = f"{event.notification_id}:1"
+    database = database_of(stage)
+    dead, cut_off, other = (Ledger(database, owner=owner, lease_s=1) for owner in ("dead", "cut off", "other"))
+    await dead.claim(key)
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("cut off from the broker")
+
+    async def takes_over(ledger: Ledger) -> bool:
+        found = await ledger.claim(key)
+        assert found is not None
+        return found.lease_until_ms < ledger.now_ms() and await ledger.take_over(key, found)
+
+    await cut_off.start()
+    async with publishing(stage.broker_url) as publisher:
+        monkeypatch.setattr(publisher, "publish", away)
+        loop = DeliveryLoop(
+            provider,
+            cut_off,
+            Payloads(database),
+            publisher,
+            max_in_flight=10,
+            provider_timeout_s=5,
+            retry_delays_ms=DELAYS_MS[:3],
+            look_again_ms=DELAYS_MS[0],
+        )
+
+        async def reported() -> bool:
+            """Looks again while the dead one's lease runs, and then fails to report that it took over."""
+            try:
+                await loop.handle(Incoming("q", "m", [event], asyncio.Event()))
+            except Unavailable:
+                return True
+            return False
+
+        await eventually(reported, what="the take-over")
+        await eventually(lambda: takes_over(other), timeout_s=5, what="the end of its lease")
+    await cut_off.close()
+    await database.close()
+    assert provider.keys == []
 
 
 async def test_an_attempt_that_was_given_up_is_made_when_it_is_replayed_and_only_once(
