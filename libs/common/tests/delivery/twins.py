@@ -75,12 +75,12 @@ class MemoryPublisher:
         self.later: list[Event] = []
         self.errors: list[Exception] = []
 
-    async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
+    async def publish(self, events: Sequence[Event], *, timeout_s: float | None = None) -> None:
         if self.errors and events:
             raise self.errors.pop(0)
         self.now += events
 
-    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float) -> None:
+    async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float | None = None) -> None:
         self.later += events
 
     def types(self) -> list[str]:
