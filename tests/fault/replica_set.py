@@ -15,13 +15,17 @@ from wavecom_stack.ports import free_ports
 
 _NAME: Final = "rs0"
 _OPTIONS: Final = f"--replSet {_NAME} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --quiet"
+# Lets a server be told to misbehave.
+FAIL_POINTS: Final = "--setParameter enableTestCommands=1"
 
 
 class ReplicaSet:
     """The servers by port, each with its own data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
+        """Not started yet; `more` are options of each server."""
         self._folder = folder
+        self._more = more
         ports = free_ports()
         self._ports = [next(ports) for _ in range(3)]
         self._running: dict[int, subprocess.Popen[bytes]] = {}
@@ -31,7 +35,7 @@ class ReplicaSet:
         """Start what does not run; return when there is a primary."""
         for port in self._ports:
             if port not in self._running:
-                self._running[port] = _server(port, self._folder)
+                self._running[port] = _server(port, self._folder, self._more)
         await eventually(lambda: asyncio.to_thread(self._initiated), timeout_s=60, what="the replica set")
         await eventually(lambda: asyncio.to_thread(self._primary), timeout_s=60, what="a primary")
 
@@ -43,10 +47,10 @@ class ReplicaSet:
         killed.send_signal(signal.SIGKILL)
         killed.wait()
 
-    async def delay(self, seconds: int) -> None:
-        """Let one secondary lag so far behind; it is tagged `lags: yes`."""
-        await eventually(lambda: asyncio.to_thread(self._delayed, seconds), timeout_s=30, what="the new configuration")
-        await eventually(lambda: asyncio.to_thread(self._lags), timeout_s=30, what="the secondary that lags")
+    async def hold_back(self) -> None:
+        """Let one secondary apply nothing any more; it is tagged `lags: yes`. Needs `FAIL_POINTS`."""
+        await eventually(lambda: asyncio.to_thread(self._tagged), timeout_s=30, what="the new configuration")
+        await eventually(lambda: asyncio.to_thread(self._held_back), timeout_s=30, what="the secondary that lags")
 
     def stop(self) -> None:
         """End all of them."""
@@ -65,11 +69,11 @@ class ReplicaSet:
                 return "already initialized" in str(error)
             return True
 
-    def _delayed(self, seconds: int) -> bool:
+    def _tagged(self) -> bool:
         with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=1000) as client:
             config = client.admin.command("replSetGetConfig")["config"]
             lagging = next(one for one in config["members"] if one["host"] != f"127.0.0.1:{self._primary()}")
-            lagging |= {"priority": 0, "secondaryDelaySecs": seconds, "tags": {"lags": "yes"}}
+            lagging |= {"priority": 0, "tags": {"lags": "yes"}}
             config["version"] += 1
             try:
                 client.admin.command("replSetReconfig", config)
@@ -77,11 +81,13 @@ class ReplicaSet:
                 return False
             return True
 
-    def _lags(self) -> bool:
-        lagging = Secondary(tag_sets=[{"lags": "yes"}])
+    def _held_back(self) -> bool:
         with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=2000) as client:
             try:
-                client.admin.command("ping", read_preference=lagging)
+                client.admin.command(
+                    {"configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn"},
+                    read_preference=Secondary(tag_sets=[{"lags": "yes"}]),
+                )
             except PyMongoError:
                 return False
             return True
@@ -95,10 +101,20 @@ class ReplicaSet:
             return client.primary[1] if client.primary else None
 
 
-def _server(port: int, folder: Path) -> "subprocess.Popen[bytes]":
+def _server(port: int, folder: Path, more: str) -> "subprocess.Popen[bytes]":
     server = find_server()
     assert server is not None
     data = folder / str(port)
     data.mkdir(exist_ok=True)
-    command = [server, *_OPTIONS.split(), "--port", str(port), "--dbpath", data, "--logpath", data / "log"]
+    command = [
+        server,
+        *_OPTIONS.split(),
+        *more.split(),
+        "--port",
+        str(port),
+        "--dbpath",
+        data,
+        "--logpath",
+        data / "log",
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -11,16 +11,16 @@ from wavecom_common.storage.errors import database_errors
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.pointer import Phase, Pointers
 
-from tests.fault.replica_set import ReplicaSet
+from tests.fault.replica_set import FAIL_POINTS, ReplicaSet
 
 
 @pytest.fixture
 async def lagging(tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of three of which one is an hour behind, and is asked."""
-    replica_set = ReplicaSet(tmp_path)
+    """The URL of three of which one applies nothing any more, and is asked."""
+    replica_set = ReplicaSet(tmp_path, FAIL_POINTS)
     try:
         await replica_set.start()
-        await replica_set.delay(3600)
+        await replica_set.hold_back()
         yield f"{replica_set.url}&readPreference=secondary&readPreferenceTags=lags:yes"
     finally:
         replica_set.stop()
