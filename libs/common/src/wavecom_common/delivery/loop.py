@@ -28,6 +28,7 @@ from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.storage.payloads import Payloads
+from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 
 # How long a message that is handled alone may wait for a provider that is away.
