@@ -213,7 +213,7 @@ def backlog() -> Backlog:
 def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, make_acceptor, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
-    def make(*, traced: bool = False, **options: Sequence[str]) -> ASGIApp:
+    def make(*, traced: bool = False, **options: object) -> ASGIApp:
         keyed = IdempotentRequests(keys, clock)
         return create_app(make_acceptor(pipeline), keyed, pipeline, clock, traced=traced, **options)
 

@@ -204,6 +204,10 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         lambda m: _body(m, "Ingress", "ingest-api")["spec"].pop("tls"),
         "without TLS",
     ),
+    "requests that fill more than the pod": (
+        lambda m: _app(m, "ingest-api")["resources"]["limits"].update(memory="256Mi"),
+        "has 256Mi of memory, and needs",
+    ),
     "host the API refuses": (
         lambda m: _variable(m, "ingest-api", "WAVECOM_ALLOWED_HOSTS").update(value="ingest-api.wavecom.svc"),
         "sends requests for notifications.example.com, which WAVECOM_ALLOWED_HOSTS of the API does not have",

@@ -7,7 +7,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from wavecom_common.hosting.http import MAX_HEAD_BYTES, HttpServer
+from wavecom_common.hosting.http import HttpServer
+from wavecom_common.hosting.http_limits import HttpLimits
 
 READ_BYTES = 256 * 1024
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -79,7 +80,7 @@ async def test_what_is_too_large_beside_the_body_ends_the_connection(server: Htt
 
 
 async def test_headers_below_the_limit_and_bodies_far_above_it_are_read(server: HttpServer):
-    head = POST + b"X-Large: " + b"x" * (MAX_HEAD_BYTES - 1024) + b"\r\nConnection: close\r\n"
+    head = POST + b"X-Large: " + b"x" * (HttpLimits().head_bytes - 1024) + b"\r\nConnection: close\r\n"
     body = b"x" * (5 * READ_BYTES)
 
     said = await talk(server, head[:100], head[100:], b"Content-Length: %d\r\n\r\n" % len(body), body)

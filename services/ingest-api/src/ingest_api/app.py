@@ -14,12 +14,14 @@ from wavecom_common.telemetry import metrics
 from ingest_api import tracing
 from ingest_api.accept import Acceptor
 from ingest_api.access import LOOPBACK_HOSTS, Access, AllowedHosts, AllowedOrigins
+from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.errors import Refusal
 from ingest_api.failures import answer_failures
 from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests
+from ingest_api.intake import MAX_MEMORY_BYTES, Intake, LimitedGets
 from ingest_api.openapi import describe
 from ingest_api.routes import BATCH, NOTIFICATIONS
-from ingest_api.routes.batch import CreateBatch
+from ingest_api.routes.batch import MAX_BATCH_BYTES, MAX_ITEMS, CreateBatch
 from ingest_api.routes.create import CreateNotification
 from ingest_api.routes.endpoint import Endpoint
 from ingest_api.routes.health import add_health
@@ -38,11 +40,17 @@ def create_app(
     traced: bool,
     cors_origins: Sequence[str] = (),
     allowed_hosts: Sequence[str] = LOOPBACK_HOSTS,
+    intake: Intake | None = None,
 ) -> ASGIApp:
     """Everything the public port answers; `cors_origins` and `allowed_hosts` as `access` describes them."""
+    intake = intake or Intake(MAX_MEMORY_BYTES)
     posts = {
-        NOTIFICATIONS: Endpoint(CreateNotification(acceptor, keyed).answer),
-        BATCH: Endpoint(CreateBatch(acceptor, keyed).answer),
+        NOTIFICATIONS: Endpoint(
+            CreateNotification(acceptor, keyed).answer, intake, max_bytes=MAX_BODY_BYTES, max_notifications=1
+        ),
+        BATCH: Endpoint(
+            CreateBatch(acceptor, keyed).answer, intake, max_bytes=MAX_BATCH_BYTES, max_notifications=MAX_ITEMS
+        ),
     }
     api = FastAPI(
         title="WaveCom",
@@ -59,6 +67,7 @@ def create_app(
     add_queries(api, reader)
     add_health(api, clock)
     answer_failures(api)
+    api.add_middleware(LimitedGets)
     origins = AllowedOrigins(cors_origins)
     if cors_origins:
         _add_cors(api, origins)

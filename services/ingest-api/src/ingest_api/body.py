@@ -17,17 +17,30 @@ class ClientGone(Exception):
     """The client hung up before its request was complete."""
 
 
-async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """All of the body, which has to be said to be JSON: without that, any web page could send one unasked.
+def announced_bytes(scope: Scope, max_bytes: int) -> int:
+    """How long the body will be, by its headers: `max_bytes` where they do not say. It has to be said to be JSON.
+
+    Without that, any web page could send one and its browser would not ask first.
 
     Raises:
-        Refusal: 413 when it is longer than `max_bytes`, by its Content-Length or while it arrives; 408 when it is not
-            there within `BODY_TIMEOUT_S`; 400 when it is not said to be JSON.
-        ClientGone: it ended early.
+        Refusal: 400 when it is not said to be JSON; 413 when it is longer than `max_bytes`.
     """
     headers = dict(scope["headers"])
     _check_content_type(headers.get(b"content-type", b""))
-    _check_length(int(headers.get(b"content-length", 0)), max_bytes)
+    if b"transfer-encoding" in headers:
+        return max_bytes
+    length = int(headers.get(b"content-length", 0))
+    _check_length(length, max_bytes)
+    return length
+
+
+async def read_body(receive: Receive, max_bytes: int) -> bytes:
+    """All of the body.
+
+    Raises:
+        Refusal: 413 when it grows longer than `max_bytes`; 408 when it is not there within `BODY_TIMEOUT_S`.
+        ClientGone: it ended early.
+    """
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _all_of_it(receive, max_bytes)

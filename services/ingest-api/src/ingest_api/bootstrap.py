@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.http import HttpServer
+from wavecom_common.hosting.http_limits import HttpLimits
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging.depths import QueueDepths
@@ -18,6 +19,7 @@ from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.backlog import QUEUES, Backlog, Thresholds
 from ingest_api.idempotency import IdempotentRequests
+from ingest_api.intake import Intake
 from ingest_api.readiness import NotNeededToBeReady
 from ingest_api.settings import IngestSettings
 from ingest_api.status_client import StatusClient
@@ -75,7 +77,9 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         SYSTEM_CLOCK,
         cors_origins=settings.cors_origin_list,
         allowed_hosts=settings.allowed_host_list,
+        intake=Intake(settings.request_memory_bytes),
         traced=traced,
     )
-    server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port)
+    limits = HttpLimits(connections=settings.max_connections)
+    server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port, limits=limits)
     return [publisher, depths, NotNeededToBeReady(database), status_client, server]

@@ -51,7 +51,8 @@ _REPLAYED: Final = {
 
 
 _UNAVAILABLE: Final = (
-    "It could not be accepted now; try again after the time given. When too many notifications of a channel wait, its "
+    "It could not be accepted now; try again after the time given. Too many requests are being worked on or hold too "
+    "much memory, or it could not be confirmed. When too many notifications of a channel wait, its "
     "priority `low` is refused first: from a threshold of the operator's on; `medium` from "
     f"{REFUSED_FROM['medium']} times of it, `high` from {REFUSED_FROM['high']} times."
 )

@@ -4,11 +4,13 @@ import ipaddress
 
 from pydantic import Field, ValidationInfo, field_validator
 from wavecom_common.events import codec
+from wavecom_common.hosting.http_limits import HttpLimits
 from wavecom_common.hosting.settings import Settings
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
 from ingest_api.channels.common import MAX_ATTEMPTS
 from ingest_api.idempotency import CLIENT_HEADERS
+from ingest_api.intake import MAX_MEMORY_BYTES, MIB
 
 
 class IngestSettings(Settings):
@@ -24,6 +26,10 @@ class IngestSettings(Settings):
     allowed_hosts: str = ",".join(LOOPBACK_HOSTS)
     # Comma-separated. The origins whose web pages may call; see `access`.
     cors_origins: str = ""
+    # Connections open at once, each of up to about 10 KB when idle and 32 KB with a request.
+    max_connections: int = Field(HttpLimits().connections, ge=100, le=1_000_000)
+    # What POSTs may hold in memory together, by an estimate; see `intake`. A batch of 4 MiB takes 15 MB.
+    request_memory_bytes: int = Field(MAX_MEMORY_BYTES, ge=64 * MIB)
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     # Less than elsewhere: a client waits for it.
     batch_linger_ms: float = Field(20.0, ge=0, le=1000)

@@ -2,54 +2,24 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from wavecom_common.hosting.http_limits import Connections, HttpLimits
+from wavecom_common.hosting.http_protocol import BoundedProtocol
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.telemetry.logs import get_logger
 
-# Of a request's first line and headers together. What the first read of the socket brings (256 KiB at most) is not
-# counted: it is parsed by then.
-MAX_HEAD_BYTES: Final = 64 * 1024
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
+# Beside the connections of clients: those to broker and database, files, what Python needs.
+_OTHER_FILES: Final = 256
 
 _log = get_logger()
-
-
-class _BoundedProtocol(HttpToolsProtocol):
-    """The parser keeps headers and trailers that are not complete whatever their size; this ends the connection."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._incomplete_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        self._incomplete_bytes += len(data)
-        # Sets it back when anything in the data is the end or the beginning of something.
-        super().data_received(data)
-        if self._incomplete_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            _log.warning("request_head_too_large")
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self._incomplete_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._incomplete_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._incomplete_bytes = 0
-        super().on_body(body)
 
 
 class _Server(uvicorn.Server):
@@ -63,17 +33,29 @@ class HttpServer:
     """Serves `app` on `host:port` (0: any free one, see `port`) with uvicorn; a part of a process.
 
     Raises:
-        ConfigurationError: at start, when the port is taken.
+        ConfigurationError: at start, when the port is taken or the process may not open `limits.connections` files.
     """
 
-    def __init__(self, app: ASGIApp, *, name: str, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        limits: HttpLimits = HttpLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self.port = port
         self._name = name
         self._host = host
+        self._limits = limits
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http=_BoundedProtocol,
+                http=partial(BoundedProtocol, Connections(name, limits)),  # type: ignore[arg-type]
+                # Else a library that happens to be installed would take connections over, past the limits.
+                ws="none",
+                timeout_keep_alive=limits.idle_s,
                 # Nothing here asks who the client is, so nothing has to trust what a proxy says of it.
                 proxy_headers=False,
                 access_log=False,
@@ -89,6 +71,7 @@ class HttpServer:
 
     async def start(self) -> None:
         """Bind the port and serve."""
+        _allow_open_files(self._name, self._limits.connections)
         listener = self._bind()
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
@@ -121,3 +104,15 @@ class HttpServer:
                 f"{self._name}: cannot listen on {self._host}:{self.port}: {error.strerror}"
             ) from error
         return listener
+
+
+def _allow_open_files(name: str, connections: int) -> None:
+    """Each connection is an open file, of which shells and containers allow 1,024 until more are asked for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ConfigurationError(
+            f"{name}: {connections:,} connections need {wanted:,} open files, and {hard:,} are allowed (ulimit -Hn)"
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

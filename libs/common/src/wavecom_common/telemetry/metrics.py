@@ -26,6 +26,20 @@ BACKLOG: Final = Gauge(
 BACKLOG_LEVEL: Final = Gauge(
     "wavecom_backlog_level", "0 normal, 1 warning, 2 critical, 3 emergency: requests are refused", ["channel"]
 )
+# every process
+HTTP_CONNECTIONS: Final = Gauge("wavecom_http_connections", "Open connections of an HTTP server", ["server"])
+# every process
+HTTP_HELD_BYTES: Final = Gauge(
+    "wavecom_http_held_bytes", "Incomplete request heads and unread answers in memory", ["server", "what"]
+)
+# every process
+HTTP_CUT: Final = Counter(
+    "wavecom_http_connections_cut", "Connections ended because of a limit, by which", ["server", "reason"]
+)
+# ingest-api
+REQUESTS_IN_FLIGHT: Final = Gauge("wavecom_http_requests_in_flight", "Requests being worked on", ["kind"])
+# ingest-api
+REQUEST_MEMORY_BYTES: Final = Gauge("wavecom_http_request_memory_bytes", "What POSTs hold in memory, estimated")
 # senders
 SENT: Final = Counter("wavecom_notifications_sent", "Notifications sent", ["channel", "priority"])
 # senders and dispatcher

@@ -15,7 +15,7 @@ from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Acceptor
-from ingest_api.body import read_json_body
+from ingest_api.body import read_body
 from ingest_api.channels import NotificationRequest
 from ingest_api.errors import FieldError, Refusal, invalid
 from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests, fingerprint_of, key_of
@@ -44,7 +44,7 @@ class CreateBatch:
             ClientGone: it ended early.
         """
         key = key_of(scope)
-        body = parse_json(await read_json_body(scope, receive, MAX_BATCH_BYTES))
+        body = parse_json(await read_body(receive, MAX_BATCH_BYTES))
         checked = [_check(value) for value in _items(body)]
         places = [place for place, item in enumerate(checked) if not isinstance(item, Refusal)]
         if not places:

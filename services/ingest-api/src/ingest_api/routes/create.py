@@ -9,7 +9,7 @@ from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Acceptor
-from ingest_api.body import MAX_BODY_BYTES, read_json_body
+from ingest_api.body import MAX_BODY_BYTES, read_body
 from ingest_api.idempotency import (
     REPLAYED_HEADER,
     IdempotentRequests,
@@ -38,7 +38,7 @@ class CreateNotification:
             ClientGone: it ended early.
         """
         key = key_of(scope)
-        body = parse_json(await read_json_body(scope, receive, MAX_BODY_BYTES))
+        body = parse_json(await read_body(receive, MAX_BODY_BYTES))
         request = parse_notification(body)
         if key is None:
             [event] = await self._acceptor.accept([request])

@@ -17,12 +17,15 @@ _BODY: Final = "nginx.org/client-max-body-size"
 _WAIT: Final = "nginx.org/proxy-read-timeout"
 _FACTORS: Final = {"": 1, "k": 1024, "m": 1024**2, "s": 1}
 _API: Final = "ingest-api"
+# The process itself (135 MB at the most in any benchmark), idle connections, heads and answers.
+_OTHER_MEMORY_BYTES: Final = 224 * 1024**2
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:
     """Every Ingress, and the names of the Service."""
     settings = _settings(manifests)
     found = [finding for ingress in manifests.of("Ingress") for finding in _ingress(ingress, settings)]
+    found += _memory(manifests, settings)
     service = manifests.find("Service", _API)
     if service is not None and settings is not None:
         names = [_API, f"{_API}.{service.namespace}", f"{_API}.{service.namespace}.svc"]
@@ -42,6 +45,17 @@ def _ingress(ingress: Object, settings: IngestSettings | None) -> Iterator[Findi
         if _number(annotations.get(_WAIT, "")) <= settings.accept_timeout_s:
             yield ingress.finding(f"gives up on an answer that may take {settings.accept_timeout_s:g} s")
         yield from _not_served(ingress, settings, sorted(hosts))
+
+
+def _memory(manifests: Manifests, settings: IngestSettings | None) -> Iterator[Finding]:
+    """Requests may fill what they are allowed without the pod being killed for it."""
+    deployment = manifests.find("Deployment", _API)
+    if deployment is None or settings is None:
+        return
+    [limit] = [one.spec.get("resources", {}).get("limits", {}).get("memory", "") for one in deployment.containers]
+    needed = settings.request_memory_bytes + _OTHER_MEMORY_BYTES
+    if limit and _bytes(limit) < needed:
+        yield deployment.finding(f"has {limit} of memory, and needs {needed} bytes when requests take what they may")
 
 
 def _not_served(where: Object, settings: IngestSettings, hosts: Sequence[str]) -> Iterator[Finding]:
@@ -67,3 +81,9 @@ def _number(text: str) -> int:
     """A size or a time as nginx writes it; 0 for what is neither."""
     match = re.fullmatch(r"(\d+)([kms]?)", text)
     return int(match[1]) * _FACTORS[match[2]] if match else 0
+
+
+def _bytes(quantity: str) -> int:
+    """A memory quantity as Kubernetes writes it; 0 for what is none."""
+    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi)?", quantity)
+    return int(match[1]) * {None: 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}[match[2]] if match else 0
