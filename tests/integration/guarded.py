@@ -59,6 +59,10 @@ def guarded_broker(url: str, management_url: str, manifests: Manifests) -> Itera
             user = permission.spec["userReference"]["name"]
             rights = dict(permission.spec["permissions"])
             api.put(f"/api/permissions/{broker.vhost}/{user}{suffix}", json=rights).raise_for_status()
+        for rule in manifests.of("TopicPermission"):
+            user = rule.spec["userReference"]["name"]
+            rights = dict(rule.spec["permissions"])
+            api.put(f"/api/topic-permissions/{broker.vhost}/{user}{suffix}", json=rights).raise_for_status()
         try:
             yield broker
         finally:

@@ -203,6 +203,35 @@ async def test_nobody_reads_what_is_not_theirs(guarded: Guarded, user: str, queu
             await theirs.get(fail=False)
 
 
+@pytest.mark.parametrize(
+    ("user", "key"),
+    [
+        ("ingest-api", "notification.sent.email"),
+        ("ingest-api", "notification.dispatched.sms.high"),
+        ("ingest-api", "queue.sms-sender.high"),
+        ("dispatcher", "notification.sent.push"),
+        ("dispatcher", "notification.requested"),
+        ("email-sender", "notification.sent.sms"),
+        ("email-sender", "notification.dispatched.email.high"),
+        ("sms-sender", "notification.failed.push"),
+        ("sms-sender", "notification.sent.smsx"),
+        ("push-sender", "notification.sent.email"),
+        ("push-sender", "notification.requested"),
+        ("push-sender", "queue.push-sender.high"),
+        ("status-projector", "notification.sent.email"),
+        ("status-projector", "notification.requested"),
+        ("topology", "notification.sent.email"),
+        ("operator", "notification.sent.email"),
+    ],
+)
+async def test_nobody_publishes_what_is_not_theirs_to_tell(guarded: Guarded, user: str, key: str) -> None:
+    async with await aio_pika.connect(guarded.broker.url_of(user)) as connection:
+        amqp_channel = await connection.channel(publisher_confirms=True)
+        events = await amqp_channel.get_exchange("wavecom.events", ensure=False)
+        with pytest.raises(ChannelAccessRefused, match=key):
+            await events.publish(aio_pika.Message(b""), key)
+
+
 def test_a_scaler_sees_the_lengths_of_exactly_its_processs_queues(guarded: Guarded) -> None:
     declared = declared_queues(_MANIFESTS)
     with guarded.broker.as_user("keda") as api:

@@ -49,6 +49,10 @@ def _rights(manifests: Manifests, user: str) -> Json:
     return _body(manifests, "Permission", user)["spec"]["permissions"]
 
 
+def _keys(manifests: Manifests, user: str) -> Json:
+    return _body(manifests, "TopicPermission", user)["spec"]["permissions"]
+
+
 def _role(manifests: Manifests, name: str) -> Json:
     roles = _body(manifests, "MongoDBCommunity", "mongodb")["spec"]["security"]["roles"]
     return next(role for role in roles if role["role"] == name)
@@ -257,6 +261,20 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     "may read more": (lambda m: _rights(m, "sms-sender").update(read=r"^.*-sender\..*$"), "for nothing"),
     "may not publish": (lambda m: _rights(m, "ingest-api").update(write="^$"), "lacks"),
     "not anchored": (lambda m: _rights(m, "dispatcher").update(read="dispatcher.requested"), "not anchored"),
+    "may publish any event": (_without("TopicPermission", "push-sender"), "it may publish any event"),
+    "may publish for another channel": (
+        lambda m: _keys(m, "push-sender").update(write=r"^notification\.sent\.[a-z]+$"),
+        "gives ['notification.sent.email'",
+    ),
+    "may not end what it refused": (
+        lambda m: _keys(m, "ingest-api").update(write=r"^(notification\.requested|queue\.dispatcher\.requested)$"),
+        "lacks ['notification.failed.email'",
+    ),
+    "keys of another exchange": (
+        lambda m: _keys(m, "dispatcher").update(exchange="amq.topic"),
+        "is not about wavecom.events",
+    ),
+    "keys not anchored": (lambda m: _keys(m, "operator").update(write=r"^queue\..+"), "write is not anchored"),
     "may change events": (
         lambda m: _role(m, "projector")["privileges"][0]["actions"].append("update"),
         "user status-projector may",

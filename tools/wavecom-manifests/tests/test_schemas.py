@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wavecom_manifests.objects import Manifests
+from wavecom_manifests.objects import Manifests, Object
 from wavecom_manifests.schemas import Definitions, is_built_in
 
 _DEFINITION = {
@@ -87,3 +87,10 @@ def test_a_resource_without_a_definition_is_found(definitions: Definitions) -> N
 def test_every_object_of_production_is_of_a_kind_that_one_of_the_checks_knows(prod: Manifests) -> None:
     groups = {one.body["apiVersion"].partition("/")[0] for one in prod.objects if not is_built_in(one)}
     assert groups == {"keda.sh", "mongodbcommunity.mongodb.com", "monitoring.coreos.com", "rabbitmq.com"}
+
+
+def test_a_kind_that_a_folder_may_lack_is_named_and_no_finding(definitions: Definitions) -> None:
+    body = {"apiVersion": "rabbitmq.com/v1beta1", "kind": "TopicPermission", "metadata": {"name": "x"}}
+    rule = Manifests([Object(body)])
+    assert definitions.check(rule) == []
+    assert definitions.lacking(rule) == ["TopicPermission"]

@@ -74,6 +74,8 @@ def _validate() -> int:
             print(f"SKIP {overlay}: {others} custom resources by their definitions, which are not here")
         else:
             wrong += _tell(overlay, f"{others} custom resources by their definitions", definitions.check(manifests))
+            for kind in definitions.lacking(manifests):
+                print(f"SKIP {overlay}: {kind} by its definition, which is not in the folder")
         wrong += _tell(overlay, "its own settings and patches win", overrides.check(OVERLAYS / overlay, manifests))
         wrong += _tell(overlay, f"{len(policies.ALL)} sets of rules of our own", policies.check(manifests))
     wrong += _try_alerts()

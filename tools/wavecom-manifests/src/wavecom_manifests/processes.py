@@ -4,7 +4,7 @@ The one place where the checks learn it. Names come from the code; that a proces
 stands here is shown by tests that build every process and run it with no more rights than these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,11 +14,12 @@ from ingest_api.settings import IngestSettings
 from push_sender.settings import PushSenderSettings
 from sms_sender.settings import SmsSenderSettings
 from status_projector.settings import ProjectorSettings, QuerySettings
-from wavecom_common.events import routing
+from wavecom_common.events import routing, types
 from wavecom_common.events.channels import CHANNELS, PRIORITIES, Channel
 from wavecom_common.hosting.sender import SenderSettings
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.storage import names
+from wavecom_proto.v1.events_pb2 import Event
 
 _READ: Final = frozenset({"find"})
 _APPEND: Final = frozenset({"find", "insert"})
@@ -27,6 +28,32 @@ _LOOK_AGAIN: Final = routing.retry_name(LOOK_AGAIN_MS)
 _ALL_SENDER_QUEUES: Final = tuple(
     routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES
 )
+
+
+# One that this version does not know: what a later one accepts ends here as failed.
+_LATER: Final = "later"
+
+
+def keys(event_types: Iterable[str], channels: Iterable[str] = CHANNELS) -> frozenset[str]:
+    """The routing keys of events of these types."""
+    return frozenset(
+        routing.routing_key(Event(type=event_type, channel=channel, priority=priority))
+        for event_type in event_types
+        for channel in channels
+        for priority in PRIORITIES
+    )
+
+
+def direct_keys(*queues: str) -> frozenset[str]:
+    """The routing keys that reach one of these queues alone."""
+    return frozenset(map(routing.direct_key, queues))
+
+
+# Every routing key that may come up.
+ALL_KEYS: Final = keys(types.EVENT_TYPES, [*CHANNELS, _LATER]) | direct_keys(
+    routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES
+)
+_ENDS: Final = keys([types.FAILED, types.OUTCOME_UNKNOWN])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +65,7 @@ class Process:
         reads: the queues it consumes.
         asks_for: the queues whose existence it looks at beside those it reads.
         publishes_to: the exchanges it publishes to.
+        publishes_as: the routing keys under which it publishes to the exchange of events.
         uses_every_delay: whether it publishes to, and asks for, the exchange and queue of every delay.
         collections: what it does in the database, by collection.
     """
@@ -46,6 +74,7 @@ class Process:
     reads: Sequence[str] = ()
     asks_for: Sequence[str] = ()
     publishes_to: Sequence[str] = ()
+    publishes_as: frozenset[str] = frozenset()
     uses_every_delay: bool = False
     collections: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -61,6 +90,10 @@ def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
         reads=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        # What happened to its own channel's notifications. The next attempt goes through a delay's exchange.
+        publishes_as=keys(
+            [types.STARTED, types.SENT, types.RETRY_SCHEDULED, types.FAILED, types.OUTCOME_UNKNOWN], [channel]
+        ),
         uses_every_delay=True,
         collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ, names.HELD_WORK: _WRITE},
     )
@@ -73,6 +106,8 @@ PROCESSES: Final[Mapping[str, Process]] = {
         # All of them, to know how much waits.
         asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE],
+        # The end of what it refused after all, too.
+        publishes_as=keys([types.REQUESTED, types.FAILED]) | direct_keys(routing.DISPATCHER_QUEUE),
         collections={names.IDEMPOTENCY_KEYS: _WRITE, names.PAYLOADS: frozenset({"insert"})},
     ),
     "dispatcher": Process(
@@ -80,6 +115,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         reads=[routing.DISPATCHER_QUEUE],
         asks_for=[routing.PROJECTOR_QUEUE, _LOOK_AGAIN, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
+        publishes_as=keys([types.DISPATCHED]) | keys([types.FAILED], [*CHANNELS, _LATER]),
     ),
     "email-sender": _sender("email", EmailSenderSettings),
     "sms-sender": _sender("sms", SmsSenderSettings),
@@ -90,6 +126,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         # The sweeper looks whether a queue has a backlog, and sends into those that have none what stands still.
         asks_for=[routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        publishes_as=_ENDS | direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
         uses_every_delay=True,
         collections={
             names.EVENTS: _APPEND,
