@@ -42,3 +42,9 @@ def test_a_confirm_under_the_doubted_key_starts_anew_and_one_under_another_does_
     refusals.confirmed("key")
     refusals.opened()
     assert [refusals.full("key", now_s) for now_s in (100, 109, 110, 119, 120)] == [False, False, False, True, False]
+
+
+def test_a_doubt_of_long_ago_does_not_shorten_the_next_one() -> None:
+    refusals = Refusals()
+    assert [refusals.full("one", now_s) for now_s in (0, 10, 20)] == [False] * 3
+    assert [refusals.full("other", now_s) for now_s in (3600, 3601, 3609, 3610, 3611, 3619)] == [False] * 4 + [True] * 2

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from wavecom_common.events import codec, routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Draining, Unavailable
@@ -36,6 +37,20 @@ async def test_what_is_not_finished_at_a_stop_goes_back_to_the_queue(broker: str
             await publisher.publish([a_request()], timeout_s=10)
             await begun.wait()
         await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 1))
+
+
+async def test_messages_that_wait_for_the_same_are_one_line_in_the_log(broker: str) -> None:
+    waiting: set[str] = set()
+
+    async def handler(incoming: Incoming) -> Sequence[Outcome]:
+        waiting.add(incoming.message_id)
+        raise Unavailable("database: away")
+
+    with capture_logs() as logs:
+        async with publishing(broker, max_events=1) as publisher, consuming(broker, handler, publisher):
+            await publisher.publish([a_request() for _ in range(10)])
+            await eventually(lambda: len(waiting) == 10)
+    assert [line["error"] for line in logs if line["event"] == "waiting"] == ["database: away"]
 
 
 async def test_at_a_stop_what_is_not_begun_goes_back_before_the_slowest_has_ended(broker: str) -> None:

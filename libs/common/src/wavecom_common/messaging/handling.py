@@ -20,6 +20,7 @@ from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
+from wavecom_common.telemetry.seldom import Seldom
 
 # How often a message may come back before it is suspected to kill its handler. A lost link brings it back as well, and
 # so does the end of a process that another message killed: a suspect is only tried alone.
@@ -83,6 +84,7 @@ class Handling:
         self._give_up = give_up
         self._handler_traces = handler_traces
         self._trial = asyncio.Lock()
+        self._waits = Seldom()
         # How often a message was left to the broker by us, who live: so often it came back for no fault of its own.
         self._left: dict[str, int] = {}
 
@@ -208,13 +210,10 @@ class Handling:
         )
 
     async def _until_done(self, raw: Raw, step: Callable[[], Awaitable[None]], link: Link) -> bool:
-        waiting = False
-
         def tell(error: Exception) -> None:
-            nonlocal waiting
-            if not waiting:
+            # The prefetch's worth of messages wait for the same.
+            if self._waits.due(f"{raw.queue}: {error}"):
                 _log.warning("waiting", queue=raw.queue, message_id=raw.message_id, error=str(error))
-            waiting = True
 
         try:
             await until_available(step, stop=link.abandoned, tell=tell)

@@ -27,7 +27,7 @@ class Refusals:
     def __init__(self) -> None:
         self._confirmed: set[Hashable] = set()
         self._doubted: set[Hashable] = set()
-        self._doubted_since_s = 0.0
+        self._doubted_since_s = self._last_doubt_s = float("-inf")
         self._trust_s = FIRST_TRUST_S
         self._trusted_until_s = float("-inf")
 
@@ -46,8 +46,9 @@ class Refusals:
         """Whether a nack under this key means a full queue; False: leave the channel for a new one."""
         if key in self._confirmed or now_s < self._trusted_until_s:
             return True
-        if not self._doubted:
-            self._doubted_since_s = now_s
+        if not self._doubted or now_s - self._last_doubt_s > 2 * MAX_TRUST_S:
+            self._doubted_since_s, self._trust_s = now_s, FIRST_TRUST_S
+        self._last_doubt_s = now_s
         self._doubted.add(key)
         if now_s - self._doubted_since_s >= GRACE_S:
             self._trusted_until_s = now_s + self._trust_s
