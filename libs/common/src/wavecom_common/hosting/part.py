@@ -1,6 +1,6 @@
 """What a process is made of."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Part(Protocol):
@@ -23,4 +23,15 @@ class Part(Protocol):
 
     async def close(self) -> None:
         """Let go of everything. Safe after a drain that was cut short."""
+        ...
+
+
+@runtime_checkable
+class Server(Protocol):
+    """A part that answers others on a port of its own."""
+
+    port: int
+
+    def ready(self) -> str | None:
+        """As `Part.ready`: None once it listens."""
         ...

@@ -14,7 +14,7 @@ import uvloop
 
 from wavecom_common.hosting.admin import admin_app
 from wavecom_common.hosting.http import HttpServer
-from wavecom_common.hosting.part import Part
+from wavecom_common.hosting.part import Part, Server
 from wavecom_common.hosting.settings import AnySettings, Settings
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.kernel.tasks import VITAL
@@ -72,12 +72,14 @@ async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], S
         loop.add_signal_handler(signal_number, stop.set)
     parts = build(settings)
 
-    def reasons() -> list[str]:
+    def reasons(asked: Sequence[Part | Server]) -> list[str]:
         if stop.is_set():
             return ["stopping"]
-        return [reason for part in parts if (reason := part.ready()) is not None]
+        return [reason for part in asked if (reason := part.ready()) is not None]
 
-    admin = HttpServer(admin_app(reasons), name="admin", host=settings.admin_host, port=settings.admin_port)
+    servers = [part for part in parts if isinstance(part, Server)]
+    health = admin_app(lambda: reasons(parts), lambda: reasons(servers))
+    admin = HttpServer(health, name="admin", host=settings.admin_host, port=settings.admin_port)
     begun: list[Part] = []
     try:
         for part in [admin, *parts]:

@@ -1,4 +1,4 @@
-"""`GET /health`: the API server runs. Whether it can do its work is told by the admin port's `/health/ready`."""
+"""`GET /health`: the API server runs. The admin port's `/health/ready` says whether it can do its work."""
 
 from fastapi import FastAPI
 from starlette.responses import Response

@@ -15,7 +15,7 @@ from wavecom_manifests.processes import settings_of
 # What a settings' field of a port is called on the container.
 _PORT_NAMES: Final = {"admin_port": "admin", "http_port": "http", "grpc_port": "grpc"}
 _HOSTS: Final = ("admin_host", "http_host", "grpc_host")
-_ADMIN_PATHS: Final = frozenset(route.path for route in admin_app(list).routes if isinstance(route, Route))
+_ADMIN_PATHS: Final = frozenset(route.path for route in admin_app(list, list).routes if isinstance(route, Route))
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:
