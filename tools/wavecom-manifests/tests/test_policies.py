@@ -241,9 +241,19 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     ),
     "largest instead of sum": (lambda m: _trigger(m, "push-sender").update(operation="max"), "does not add"),
     "over AMQP": (lambda m: _trigger(m, "push-sender").update(protocol="amqp"), "protocol is 'amqp'"),
-    "no fallback": (
-        lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].pop("fallback"),
-        "does not say its fallback",
+    "errors swallowed": (
+        lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].update(
+            fallback={"failureThreshold": 3, "replicas": 2}
+        ),
+        "KEDA would not count the errors",
+    ),
+    "a rhythm that is not read": (
+        lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].update(pollingInterval=10),
+        "says pollingInterval, which means nothing",
+    ),
+    "to zero without a cool-down": (
+        lambda m: _body(m, "ScaledObject", "sms-sender")["spec"].update(minReplicaCount=0),
+        "does not say its cooldownPeriod",
     ),
     "slow to scale": (lambda m: _trigger(m, "email-sender").update(value="9999"), "lets full messages wait"),
     "larger messages": (lambda m: _settings(m).update(WAVECOM_BATCH_MAX_EVENTS="1000"), "lets full messages wait"),

@@ -2,7 +2,7 @@
 
 import pytest
 from wavecom_manifests.objects import Manifests
-from wavecom_manifests.scaling import Autoscaler, Scaler, wanted
+from wavecom_manifests.scaling import PERIOD_S, Autoscaler, Scaler, wanted
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def test_near_its_target_the_number_stays(email: Scaler) -> None:
 def test_a_burst_is_met_at_once_but_not_faster_than_the_policies_allow(email: Scaler) -> None:
     autoscaler = Autoscaler(email)
     assert autoscaler.decide(0, 100 * email.value, 2) == 4
-    # The same period still: what was added counts.
-    assert autoscaler.decide(10, 100 * email.value, 4) == 4
-    assert autoscaler.decide(20, 100 * email.value, 4) == 8
-    assert autoscaler.decide(40, 100 * email.value, 8) == email.most
+    # The same period of the policies still: what was added counts.
+    assert autoscaler.decide(PERIOD_S - 1, 100 * email.value, 4) == 4
+    assert autoscaler.decide(PERIOD_S, 100 * email.value, 4) == 8
+    assert autoscaler.decide(2 * PERIOD_S, 100 * email.value, 8) == email.most
 
 
 def test_a_queue_that_just_emptied_keeps_its_copies_through_the_window(email: Scaler) -> None:
@@ -41,7 +41,9 @@ def test_a_queue_that_just_emptied_keeps_its_copies_through_the_window(email: Sc
 
 def test_a_short_lull_takes_no_copy_away(email: Scaler) -> None:
     autoscaler = Autoscaler(email)
-    decisions = [autoscaler.decide(at_s, 0 if at_s == 150 else 6 * email.value, 6) for at_s in range(0, 600, 10)]
+    decisions = [
+        autoscaler.decide(at_s, 0 if at_s == 150 else 6 * email.value, 6) for at_s in range(0, 600, round(PERIOD_S))
+    ]
     assert set(decisions) == {6}
 
 
@@ -51,8 +53,8 @@ def test_a_laptop_goes_to_none_after_the_cool_down_and_wakes_with_the_first_mess
     scaler = Scaler.of(found)
     autoscaler = Autoscaler(scaler)
     replicas, seen = max(scaler.least, 1), []
-    for at_s in range(0, 1200, 10):
+    for at_s in range(0, 1200, round(PERIOD_S)):
         replicas = autoscaler.decide(at_s, 1 if at_s in (0, 900) else 0, replicas)
         seen.append(replicas)
     assert (0 in seen) == (scaler.least == 0)
-    assert seen[90] >= 1
+    assert seen[900 // round(PERIOD_S)] >= 1

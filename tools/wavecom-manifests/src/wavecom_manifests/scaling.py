@@ -14,6 +14,11 @@ from wavecom_manifests.objects import Json, Object
 
 # Kubernetes leaves the number alone while the metric is this near to its target.
 TOLERANCE: Final = 0.1
+# So often the HorizontalPodAutoscaler reads the metric, which KEDA asks the broker for in that moment: the controller
+# manager's `--horizontal-pod-autoscaler-sync-period`. A ScaledObject's `pollingInterval` is about the step from zero.
+PERIOD_S: Final = 15.0
+# KEDA's own, where nothing is said.
+_COOLDOWN_S: Final = 300
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Scaler:
             activation_value=int(metadata["activationValue"]),
             least=spec["minReplicaCount"],
             most=spec["maxReplicaCount"],
-            cooldown_s=spec["cooldownPeriod"],
+            cooldown_s=spec.get("cooldownPeriod", _COOLDOWN_S),
             up_window_s=behavior["scaleUp"]["stabilizationWindowSeconds"],
             down_window_s=behavior["scaleDown"]["stabilizationWindowSeconds"],
             up=_policies(behavior["scaleUp"]),

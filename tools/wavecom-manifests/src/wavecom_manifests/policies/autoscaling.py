@@ -111,10 +111,29 @@ def _threshold(scaler: Object, metadata: Json, manifests: Manifests) -> Iterator
 def _limits(scaler: Object, metadata: Json) -> Iterator[Finding]:
     if not str(metadata.get("value", "")).isdecimal() or int(metadata["value"]) < 1:
         yield scaler.finding(f"its value is {metadata.get('value')!r}")
-    needed = ("minReplicaCount", "maxReplicaCount", "cooldownPeriod", "pollingInterval", "fallback")
-    yield from (scaler.finding(f"does not say its {name}") for name in needed if name not in scaler.spec)
+    yield from (
+        scaler.finding(f"does not say its {name}")
+        for name in ("minReplicaCount", "maxReplicaCount")
+        if name not in scaler.spec
+    )
+    yield from _about_zero(scaler)
     if "activationValue" not in metadata:
         yield scaler.finding("does not say its activationValue")
     behavior = scaler.spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
     if behavior.get("scaleDown", {}).get("stabilizationWindowSeconds", 0) < 120:
         yield scaler.finding("scales down within two minutes: every step down costs its messages a redelivery")
+
+
+def _about_zero(scaler: Object) -> Iterator[Finding]:
+    """KEDA itself decides between none and one. Above that the HorizontalPodAutoscaler reads, in its own rhythm.
+
+    Sources: https://keda.sh/docs/latest/reference/scaledobject-spec/; tried with KEDA 2.20, see `docs/runbooks`.
+    """
+    if "fallback" in scaler.spec:
+        yield scaler.finding("has a fallback: KEDA would not count the errors behind it, and no alert could fire")
+    to_zero = scaler.spec.get("minReplicaCount") == 0
+    for name in ("pollingInterval", "cooldownPeriod"):
+        if to_zero and name not in scaler.spec:
+            yield scaler.finding(f"does not say its {name}")
+        if not to_zero and name in scaler.spec:
+            yield scaler.finding(f"says {name}, which means nothing unless it may go to zero")
