@@ -69,3 +69,25 @@ async def test_where_nobody_has_such_a_port_nothing_is_cut(proxy: TcpProxy, clie
 async def test_a_link_that_was_cut_is_no_link_any_more(proxy: TcpProxy, clients: list[Client]) -> None:
     assert proxy.cut({clients[0].port}) == 1
     await eventually(lambda: proxy.cut({clients[0].port}) == 0)
+
+
+async def test_a_partition_keeps_apart_the_ports_it_names_and_no_others(proxy: TcpProxy, clients: list[Client]) -> None:
+    proxy.partition(lambda ports: {clients[1].port}.intersection(ports))
+    late = asyncio.create_task(clients[1].answer())
+    assert [await client.answer() for client in (clients[0], clients[2])] == [b"hi"] * 2
+    assert not late.done()
+    proxy.partition(None)
+    assert await late == b"hi"
+
+
+async def test_a_connection_opened_across_a_partition_never_reaches_the_server(proxy: TcpProxy) -> None:
+    proxy.partition(lambda ports: ports)
+    client = Client(*await asyncio.open_connection("127.0.0.1", proxy.port))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.answer(), 0.2)
+    proxy.partition(None)
+    assert await client.answer() == b""
+    client.close()
+    there = Client(*await asyncio.open_connection("127.0.0.1", proxy.port))
+    assert await there.answer() == b"hi"
+    there.close()
