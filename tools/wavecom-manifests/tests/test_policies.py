@@ -136,10 +136,10 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         "catchUpTimeoutMillis is not 0",
     ),
     "silent nodes wait for": (
-        lambda m: _broker_settings(m, "net_ticktime = 15", "net_ticktime = 60"),
+        lambda m: _broker_settings(m, "net_ticktime = 10", "net_ticktime = 60"),
         "RabbitmqCluster rabbitmq: net_ticktime is 60",
     ),
-    "net tick forgotten": (lambda m: _broker_settings(m, "net_ticktime = 15", ""), "net_ticktime is 60"),
+    "net tick forgotten": (lambda m: _broker_settings(m, "net_ticktime = 10", ""), "net_ticktime is 60"),
     "one node leads all": (
         lambda m: _broker_settings(m, "queue_leader_locator = balanced", ""),
         "queue_leader_locator is client-local",

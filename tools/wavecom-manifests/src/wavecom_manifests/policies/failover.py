@@ -10,7 +10,7 @@ from typing import Final
 from wavecom_manifests.objects import Finding, Manifests, Object
 
 # Below, a busy node is taken for a dead one; above, what depends on a silent node waits for longer than we promise.
-NET_TICK_S: Final = range(10, 21)
+NET_TICK_S: Final = range(8, 16)
 LEADERS: Final = "balanced"
 ELECTION_MS: Final = range(2_000, 6_001)
 
