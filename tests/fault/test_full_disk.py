@@ -16,7 +16,7 @@ from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.waiting import eventually
-from wavecom_stack.mongodb import find_server, not_primary, url_of
+from wavecom_stack.mongodb import find_server, not_serving, url_of
 from wavecom_stack.ports import LOOPBACK, free_ports
 
 from tests.fault.writers import deliver
@@ -42,7 +42,7 @@ class Server:
 
     async def primary(self) -> None:
         def ready() -> bool:
-            return not_primary(url_of(self.port), member=f"{LOOPBACK}:{self.port}") is None
+            return not_serving(url_of(self.port), [f"{LOOPBACK}:{self.port}"]) is None
 
         await eventually(lambda: asyncio.to_thread(ready), timeout_s=60, what="a primary")
 

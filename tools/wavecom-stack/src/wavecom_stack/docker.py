@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
-from wavecom_stack.mongodb import not_primary, url_of
+from wavecom_stack.mongodb import not_serving, url_of
 from wavecom_stack.ports import LOOPBACK
 from wavecom_stack.rabbitmq import USER
 
@@ -101,7 +101,7 @@ class Containers:
 
     def database_not_ready(self) -> str | None:
         """Make the database a primary; return why it is none yet, or None."""
-        return not_primary(self.mongodb_url, member="127.0.0.1:27017")
+        return not_serving(self.mongodb_url, ["127.0.0.1:27017"])
 
     @property
     def _settings_file(self) -> Path:

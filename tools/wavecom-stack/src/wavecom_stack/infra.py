@@ -109,6 +109,20 @@ def find(environment: Mapping[str, str], folder: RunFolder, ports: Iterator[int]
     return _plan(sources, environment, folder, ports)
 
 
+def servers(folder: RunFolder, say: Say) -> tuple[Path, Path]:
+    """The programs of both servers, RabbitMQ's first, for those who run several of each; installs what is missing.
+
+    Raises:
+        StackError: there is no way; says what to do.
+    """
+    missing = {
+        RABBITMQ: Source.INSTALL if rabbitmq.find_server() is None else Source.MACHINE,
+        MONGODB: Source.MACHINE if _mongod_runs() else Source.INSTALL,
+    }
+    _install(missing, folder, say)
+    return _found(rabbitmq.find_server(), "rabbitmq-server"), _found(mongodb.find_server(), "mongod")
+
+
 def _mongod_runs() -> bool:
     server = mongodb.find_server()
     return server is not None and mongodb.runs(server)

@@ -1,4 +1,4 @@
-"""A private MongoDB: one mongod with its own data and port, as a replica set of one node."""
+"""A private MongoDB: a mongod with its own data and port, as a replica set of one node or one of several."""
 
 import importlib.util
 import shutil
@@ -19,6 +19,11 @@ REPLICA_SET: Final = "rs0"
 _NOT_YET_INITIALIZED: Final = 94
 _INVALID_REPLICA_SET_CONFIG: Final = 93
 _CACHE_GB: Final = 1
+# Of a set of several: another primary is elected after 5 s without the last, not after 10, and begins at once. Else it
+# first looks for writes that only the last one has, which waits for 10 s for a member that is cut off; what is
+# acknowledged to us is with a majority, hence with whoever can be elected. As in the manifests.
+# Source: https://www.mongodb.com/docs/manual/reference/replica-configuration/
+_SETTINGS: Final = {"electionTimeoutMillis": 5000, "catchUpTimeoutMillis": 0}
 
 
 def find_server() -> Path | None:
@@ -42,11 +47,19 @@ def runs(server: Path) -> bool:
 
 @dataclass(frozen=True)
 class PrivateDatabase:
-    """How to run a mongod of our own and where it will be."""
+    """How to run a mongod of our own and where it will be.
+
+    Attributes:
+        name: of the process, its log and its data.
+        members: where the members of its replica set are reached, `host:port`, the one that sets it up first; empty for
+            a server alone.
+    """
 
     server: Path
     folder: RunFolder
     port: int
+    name: str = "mongodb"
+    members: tuple[str, ...] = ()
 
     @classmethod
     def plan(cls, server: Path, folder: RunFolder, ports: Iterator[int]) -> "PrivateDatabase":
@@ -64,22 +77,29 @@ class PrivateDatabase:
             "--replSet": REPLICA_SET,
             "--bind_ip": LOOPBACK,
             "--port": self.port,
-            "--dbpath": self.folder.data("mongodb"),
-            "--pidfilepath": self.folder.pid("mongodb"),
-            "--wiredTigerCacheSizeGB": _CACHE_GB,
+            "--dbpath": self.folder.data(self.name),
+            "--pidfilepath": self.folder.pid(self.name),
+            "--wiredTigerCacheSizeGB": _CACHE_GB / max(1, len(self.members)),
             "--setParameter": "diagnosticDataCollectionEnabled=false",
         }
         arguments = [str(part) for option in options.items() for part in option]
         command = [str(self.server), *arguments, "--nounixsocket", "--quiet"]
-        return (Program(name="mongodb", stage="infra", command=command, stop_wait_s=30),)
+        # One of several is killed, as its broker is: others go on, and a set that is stopped whole elects nobody.
+        stop_signal = "KILL" if self.members else "TERM"
+        return (Program(name=self.name, stage="infra", command=command, stop_signal=stop_signal, stop_wait_s=30),)
 
     def prepare(self) -> None:
         """Make the data folder."""
-        self.folder.data("mongodb").mkdir(parents=True, exist_ok=True)
+        self.folder.data(self.name).mkdir(parents=True, exist_ok=True)
 
     def not_ready(self) -> str | None:
-        """Make the server a primary; return why it is none yet, or None."""
-        return not_primary(self.url, member=f"{LOOPBACK}:{self.port}")
+        """Set its replica set up where that is still to do; return why it does not serve yet, or None."""
+        return not_serving(self.url, self.members or [f"{LOOPBACK}:{self.port}"])
+
+
+def set_url(members: Sequence[str]) -> str:
+    """Connection string of a replica set of these members, `host:port`."""
+    return f"mongodb://{','.join(members)}/?replicaSet={REPLICA_SET}"
 
 
 def url_of(port: int) -> str:
@@ -87,23 +107,31 @@ def url_of(port: int) -> str:
     return f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
 
 
-def not_primary(url: str, *, member: str) -> str | None:
-    """Initiate the replica set where that is still to do; return why the server is not primary yet, or None.
+def not_serving(url: str, members: Sequence[str]) -> str | None:
+    """Initiate the replica set where that is still to do; return why the server does not serve yet, or None.
 
     Args:
         url: where we reach the server.
-        member: where the server reaches itself.
+        members: where the servers of its set reach each other, `host:port`.
     """
     with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=1_000, connectTimeoutMS=1_000) as client:
         try:
-            _configure(client, member)
-            return None if client.admin.command("hello")["isWritablePrimary"] else "MongoDB is not primary yet"
+            _configure(client, members)
+            hello = client.admin.command("hello")
         except PyMongoError as error:
             return f"MongoDB does not answer yet ({type(error).__name__})"
+    # Just elected, it names itself and does not take writes yet.
+    serves = hello["isWritablePrimary"] or hello.get("primary") not in {None, hello.get("me")}
+    return None if serves else "MongoDB has no primary yet"
 
 
-def _configure(client: MongoClient[dict[str, Any]], member: str) -> None:
-    wanted = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": member}]}
+def _configure(client: MongoClient[dict[str, Any]], members: Sequence[str]) -> None:
+    wanted: dict[str, Any] = {
+        "_id": REPLICA_SET,
+        "members": [{"_id": at, "host": member} for at, member in enumerate(members)],
+    }
+    if len(members) > 1:
+        wanted["settings"] = _SETTINGS
     try:
         client.admin.command("replSetGetStatus")
     except OperationFailure as error:

@@ -39,16 +39,17 @@ class Stack:
         self._ports = free_ports()
         self._say = say
 
-    def start_infra(self, more: Sequence[Program] = ()) -> Infra:
-        """Find a broker and a database and start what of them is ours.
+    def start_infra(self, more: Sequence[Program] = (), planned: Infra | None = None) -> Infra:
+        """Find a broker and a database, unless they are planned already, and start what of them is ours.
 
         Args:
             more: programs that will be started later, stage by stage.
+            planned: servers of ours; None is to find some.
 
         Raises:
             StackError: it can't be done; says what to do.
         """
-        found = infra.find(self._given, self.folder, self._ports, self._say)
+        found = planned or infra.find(self._given, self.folder, self._ports, self._say)
         self.folder.create()
         self._environment = self._given | {
             infra.RABBITMQ_URL: found.broker_url,
