@@ -58,8 +58,8 @@ test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single quiet" SCALE=0.5)
 	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))
 
-fault: setup ## kill, stop and cut off every process under load, and say what came of it (SEED=2, LONG=20000, or CHAOS=600)
-	@$(BIN)/python -m wavecom_fault $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(LONG),--notifications $(LONG)) $(if $(CHAOS),--chaos $(CHAOS)) $(if $(VICTIM),--victim $(VICTIM)) $(if $(FAULT),--fault $(FAULT)) $(if $(HOLD),--hold $(HOLD)) $(if $(RATE),--rate $(RATE))
+fault: setup ## kill, stop and cut off every process under load, and say what came of it (SEED=2, LONG=20000, CHAOS=600, or CLUSTER=3)
+	@$(BIN)/python -m wavecom_fault $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(LONG),--notifications $(LONG)) $(if $(CHAOS),--chaos $(CHAOS)) $(if $(VICTIM),--victim $(VICTIM)) $(if $(FAULT),--fault $(FAULT)) $(if $(HOLD),--hold $(HOLD)) $(if $(RATE),--rate $(RATE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 lint: setup check-proto ## check format, style, types, layers and generated code
 	$(BIN)/ruff format --check

@@ -42,14 +42,19 @@ class Court:
         self._calls_file = calls_file
 
     async def verdict(
-        self, accepted: Sequence[Event], told: Sequence[Event], calls: Sequence[Event], left_over: int = 0
+        self,
+        accepted: Sequence[Event],
+        told: Sequence[Event],
+        calls: Sequence[Event],
+        left_over: int = 0,
+        **posts: Sequence[str],
     ) -> Verdict:
         projector = Projector(EventStore(self.database), ReadModel(self.database), max_events=1000, linger_s=0)
         await projector(Incoming("status-projector.events", "m", told, asyncio.Event()))
         lines = [{"notificationId": call.notification_id, "attempt": call.attempt} for call in calls]
         self._calls_file.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
         ids = [one.notification_id for one in accepted]
-        return await self._judge.verdict(ids, self._calls_file, left_over=left_over, unanswered=0)
+        return await self._judge.verdict(ids, self._calls_file, left_over=left_over, unanswered=0, **posts)
 
     def close(self) -> None:
         self._judge.close()
@@ -80,6 +85,18 @@ async def test_a_notification_that_no_client_was_told_of_is_unexpected(court: Co
     told = [one for asked in (request, stranger) for one in (asked, a_dispatch(request=asked))]
     ends = [sent(attempt) for attempt in told[1::2]]
     assert await court.verdict([request], [*told, *ends], told[1::2]) == replace(GOOD, unexpected=1)
+
+
+async def test_what_was_refused_may_be_stored_but_no_provider_called_and_what_is_in_doubt_may_be_anything(
+    court: Court,
+) -> None:
+    request, stranger = a_request(), a_request(recipient="refused@example.com")
+    attempts = [a_dispatch(request=one) for one in (request, stranger)]
+    told = [request, stranger, *attempts, *map(sent, attempts)]
+    of_it = {"refused": ["refused@example.com"]}
+    assert await court.verdict([request], [*told[:3], sent(attempts[0])], attempts[:1], **of_it) == GOOD
+    assert await court.verdict([request], told, attempts, **of_it) == replace(GOOD, unexpected=1)
+    assert await court.verdict([request], told, attempts, in_doubt=["refused@example.com"]) == GOOD
 
 
 async def test_an_attempt_told_as_sent_that_the_provider_never_saw_is_counted(court: Court) -> None:

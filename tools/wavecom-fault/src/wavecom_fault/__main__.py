@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from wavecom_stack.errors import StackError
 
+from wavecom_fault.cluster_matrix import plans
+from wavecom_fault.cluster_run import LIMIT_S, ClusterRow, run_cluster
 from wavecom_fault.matrix import VICTIMS, Choice, Fault, kills, random_strikes, strikes
-from wavecom_fault.run import PER_S, Enough, Result, Row, Struck, run, run_overlapping
+from wavecom_fault.run import PER_S, AnyRow, Enough, Result, Row, Struck, run, run_overlapping
 
 FIGURES: Final = Path(".run/fault.json")
 
@@ -32,6 +34,9 @@ def main(
     victim: Annotated[str | None, typer.Option(help=f"Only this one: {', '.join(VICTIMS)}.")] = None,
     fault: Annotated[Fault | None, typer.Option(help="Only this one.")] = None,
     hold: Annotated[float | None, typer.Option(min=0, help="How many seconds a SIGSTOP lasts.")] = None,
+    cluster: Annotated[
+        int | None, typer.Option(min=3, max=3, help="On so many servers of each kind, which are what is struck.")
+    ] = None,
     rate: Annotated[float, typer.Option(min=1, max=1000, help="Notifications a second.")] = PER_S,
 ) -> None:
     """Kill, stop and cut off every process under load, and say what came of it."""
@@ -39,7 +44,10 @@ def main(
         raise typer.BadParameter(f"must be one of {', '.join(VICTIMS)}", param_hint="--victim")
     under_load = f"a steady load of {rate:g} notifications a second, seed {seed}"
     folder = (FIGURES.parent / "fault").resolve()
-    if chaos is not None:
+    if cluster is not None:
+        console.print(f"Faults of a cluster of {cluster} brokers and {cluster} databases, under {under_load}")
+        running = run_cluster(seed, plans(seed, count, hold_s=hold), folder, console.print, rate=rate)
+    elif chaos is not None:
         console.print(f"Faults on top of each other for {chaos:g} s, under {under_load}")
         running = run_overlapping(seed, random_strikes(seed, chaos), folder, console.print, rate=rate)
     elif notifications is not None:
@@ -56,7 +64,7 @@ def main(
         console.print(f"[red]{error}")
         raise typer.Exit(1) from error
     FIGURES.write_bytes(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2))
-    console.print(table(result))
+    console.print(table(result.rows))
     for name, value in result.as_json().items():
         if isinstance(value, int):
             console.print(f"  {name:<32} {value}")
@@ -76,19 +84,39 @@ def enough(notifications: int, rounds: int) -> Enough:
     return will_do
 
 
-def table(result: Result) -> Table:
+def table(rows: Sequence[AnyRow]) -> Table:
+    """Of a cluster how long nothing moved; else, by victim and fault, seconds to recover or how often it was struck."""
+    of_cluster = [row for row in rows if isinstance(row, ClusterRow)]
+    return cluster_table(of_cluster) if of_cluster else matrix_table([r for r in rows if isinstance(r, Row | Struck)])
+
+
+def matrix_table(rows: Sequence[Row | Struck]) -> Table:
     """By victim and fault: seconds to recover, or how often it was struck when nobody waited for that."""
-    timed = any(isinstance(row, Row) for row in result.rows)
+    timed = any(isinstance(row, Row) for row in rows)
     made = Table("seconds to recover" if timed else "times struck", *[fault.value for fault in Fault])
-    for victim in sorted({row.victim for row in result.rows}):
-        made.add_row(
-            victim,
-            *[
-                _cell([row for row in result.rows if (row.victim, row.fault) == (victim, fault.value)])
-                for fault in Fault
-            ],
-        )
+    for victim in sorted({row.victim for row in rows}):
+        cells = [[row for row in rows if (row.victim, row.fault) == (victim, fault.value)] for fault in Fault]
+        made.add_row(victim, *map(_cell, cells))
     return made
+
+
+def cluster_table(rows: Sequence[ClusterRow]) -> Table:
+    """By fault: the longest time without a 201, and without a call of each channel's provider, and the recovery."""
+    names = list(rows[0].silent_s)
+    made = Table("seconds without", *names, "recovered", "")
+    for row in rows:
+        silent = [f"{row.silent_s[name]:.1f}" for name in names]
+        recovered = "never" if row.recovered_s is None else f"{row.recovered_s:.1f}"
+        made.add_row(f"{row.fault}, {row.held_s:g} s", *silent, recovered, _remark(row))
+    return made
+
+
+def _remark(row: ClusterRow) -> str:
+    if row.leaderless:
+        return f"no leader: {', '.join(row.leaderless)}; see {row.evidence}"
+    if not row.majority:
+        return "no majority was alive"
+    return "" if row.good else f"[red]more than {LIMIT_S:g} s, or not recovered"
 
 
 def _cell(rows: Sequence[Row | Struck]) -> str:

@@ -1,41 +1,79 @@
 """A steady load by clients that behave: each repeats its request, under one key, until it is accepted."""
 
 import asyncio
+import random
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 import orjson
-from wavecom_bench.load import Connection
+from wavecom_bench.load import Answer, Connection
+from wavecom_common.kernel.clock import SYSTEM_CLOCK
 
 _ANSWER_S: Final = 15.0
 _PAUSE_S: Final = 0.2
-_RECIPIENTS: Final = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
+# Each notification has a recipient of its own, by which it is known even if its id never reached a client.
+_RECIPIENTS: Final = {"email": "user{}@example.com", "sms": "+1555{:07}", "push": "device-token-{:07}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One notification to ask for; without a key it is asked for once."""
+
+    channel: str
+    recipient: str
+    keyed: bool
+    request: bytes
 
 
 @dataclass
 class Accepted:
-    """Ids in the order of their acceptance, and what the clients went through."""
+    """What the clients went through.
+
+    Attributes:
+        ids: in the order of their acceptance, with the moments and the channels at the same places of `at_ms` and
+            `channels`.
+        refused: recipients of posts that were answered, and not with 201.
+        in_doubt: recipients of posts without a key that got no answer: what became of them their client cannot know.
+    """
 
     ids: list[str] = field(default_factory=list)
+    at_ms: list[int] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
     repeats: int = 0
+    refused: set[str] = field(default_factory=set)
+    in_doubt: set[str] = field(default_factory=set)
 
 
 class SteadyLoad:
-    """`clients` that post `per_s` notifications a second together, all channels and priorities in turn."""
+    """`clients` that post `per_s` notifications a second together, all channels and priorities in turn.
 
-    def __init__(self, host: str, port: int, *, per_s: float, clients: int) -> None:
+    Args:
+        host: where the API is.
+        port: of its first copy; the others take those that follow.
+        per_s: of all clients together.
+        clients: each waits for its answer before it goes on.
+        copies: of the API; clients turn from one to the next.
+        keyed: how many of the posts have a key, from 0 to 1. Those without are not repeated.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, per_s: float, clients: int, copies: int = 1, keyed: float = 1.0
+    ) -> None:
         self.accepted = Accepted()
-        self._address = (host, port)
+        self._addresses = [(host, port + copy) for copy in range(copies)]
         self._period_s = clients / per_s
         self._clients = clients
+        self._keyed = keyed
+        self._numbers = count(1)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self._clients)]
+        self._tasks = [asyncio.create_task(self._client()) for _ in range(self._clients)]
 
     async def stop(self, within_s: float) -> int:
         """Finish the requests begun, each until it is accepted; how many were not, in that time."""
@@ -48,43 +86,55 @@ class SteadyLoad:
             task.result()
         return len(pending)
 
-    async def _client(self, number: int) -> None:
+    async def _client(self) -> None:
         while not self._stop.is_set():
-            number += 1
-            await self._post_until_accepted(number)
+            number = next(self._numbers)
+            await self._post_until_accepted(self._post(number), number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._period_s):
                     await self._stop.wait()
 
-    async def _post_until_accepted(self, number: int) -> None:
-        request = self._request(number)
-        while True:
-            try:
-                async with asyncio.timeout(_ANSWER_S):
-                    connection = await Connection.to(*self._address)
-                    try:
-                        answer = await connection.ask(request)
-                    finally:
-                        connection.close()
-            except (OSError, TimeoutError):
-                answer = None
+    async def _post_until_accepted(self, post: Post, number: int) -> None:
+        for turn in count(number):
+            answer = await _ask(self._addresses[turn % len(self._addresses)], post.request)
             if answer is not None and answer.status == 201:
                 self.accepted.ids.append(orjson.loads(answer.body)["data"]["id"])
+                self.accepted.at_ms.append(SYSTEM_CLOCK.now_ms())
+                self.accepted.channels.append(post.channel)
+                return
+            if answer is not None:
+                self.accepted.refused.add(post.recipient)
+            if not post.keyed:
+                if answer is None:
+                    self.accepted.in_doubt.add(post.recipient)
                 return
             self.accepted.repeats += 1
             await asyncio.sleep(_PAUSE_S)  # noqa: TID251 - a client's pause before it asks again
 
-    def _request(self, number: int) -> bytes:
+    def _post(self, number: int) -> Post:
         channel = ("email", "sms", "push")[number % 3]
+        recipient = _RECIPIENTS[channel].format(number)
         priority = ("high", "medium", "low")[number // 3 % 3]
-        body = orjson.dumps(
-            {"recipient": _RECIPIENTS[channel], "message": "hello", "channel": channel, "priority": priority}
-        )
+        body = orjson.dumps({"recipient": recipient, "message": "hello", "channel": channel, "priority": priority})
+        keyed = random.random() < self._keyed
         lines = [
             "POST /api/notifications HTTP/1.1",
-            f"Host: {self._address[0]}",
+            f"Host: {self._addresses[0][0]}",
             "Content-Type: application/json",
-            f"Idempotency-Key: {secrets.token_hex(16)}",
+            *([f"Idempotency-Key: {secrets.token_hex(16)}"] if keyed else []),
             f"Content-Length: {len(body)}",
         ]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        return Post(channel, recipient, keyed, "\r\n".join([*lines, "", ""]).encode() + body)
+
+
+async def _ask(address: tuple[str, int], request: bytes) -> Answer | None:
+    """The answer; None when there was none."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            connection = await Connection.to(*address)
+            try:
+                return await connection.ask(request)
+            finally:
+                connection.close()
+    except (OSError, TimeoutError):
+        return None

@@ -1,8 +1,9 @@
 """What came of everything that was accepted, by the event store, the read model and the provider's own record."""
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,7 +31,8 @@ class Verdict:
     lost: int
     # Posts that were not accepted in the end, however often they were repeated.
     unanswered: int
-    # Notifications in the event store that no client was told of, though each repeats its post until it is accepted.
+    # Notifications in the event store whose ids no client has. Of those that were refused, only the ones that a
+    # provider was called for; none of those whose post got no answer and was not repeated.
     unexpected: int
     # Messages that nobody deals with, dead letters among them.
     left_over: int
@@ -81,29 +83,61 @@ class Judge:
         query = {"_id": {"$in": [ObjectId(one) for one in ids]}, "head.final": {"$gt": 0}}
         return len(ids) - self._database[names.NOTIFICATIONS].count_documents(query)
 
-    async def verdict(self, ids: Sequence[str], calls_file: Path, *, left_over: int, unanswered: int) -> Verdict:
-        """Everything, at the end; `left_over` is what the broker still holds, `unanswered` what the API refused."""
+    async def verdict(
+        self,
+        ids: Sequence[str],
+        calls_file: Path,
+        *,
+        left_over: int,
+        unanswered: int,
+        refused: Collection[str] = (),
+        in_doubt: Collection[str] = (),
+    ) -> Verdict:
+        """Everything, at the end.
+
+        Args:
+            ids: of what was accepted.
+            calls_file: the provider's own record.
+            left_over: what the broker still holds.
+            unanswered: how many posts were not accepted in the end.
+            refused: recipients of posts that were answered with a refusal at least once.
+            in_doubt: recipients of posts that got no answer and were not repeated.
+        """
+        model_differs = await self._differing()
+        # In a thread: what is between us and the database may run in this loop.
+        return await asyncio.to_thread(
+            lambda: self._verdict(ids, _calls(calls_file), left_over, unanswered, (refused, in_doubt), model_differs)
+        )
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+    def _verdict(
+        self,
+        ids: Sequence[str],
+        calls: Counter[Attempt],
+        left_over: int,
+        unanswered: int,
+        strangers: tuple[Collection[str], Collection[str]],
+        model_differs: int,
+    ) -> Verdict:
         lost = self.open(ids)
-        calls = _calls(calls_file)
         repeated, unexplained = self._repeated(calls)
         return Verdict(
             accepted=len(ids),
             terminal=len(ids) - lost,
             lost=lost,
             unanswered=unanswered,
-            unexpected=self._unexpected(ids),
+            unexpected=self._unexpected(ids, {notification for notification, _ in calls}, *strangers),
             left_over=left_over,
             ended_twice=self._ended_twice(),
             repeated_calls_outcome_unknown=repeated,
             repeated_calls_unexplained=unexplained,
             sent_without_call=len(self._attempts({"type": types.SENT}) - calls.keys()),
             too_many_attempts=self._too_many_attempts(calls),
-            model_differs=await self._differing(),
+            model_differs=model_differs,
         )
-
-    def close(self) -> None:
-        """End the connection."""
-        self._client.close()
 
     def _ended_twice(self) -> int:
         ends: list[dict[str, Any]] = [
@@ -113,9 +147,16 @@ class Judge:
         ]
         return len(list(self._database[names.EVENTS].aggregate(ends)))
 
-    def _unexpected(self, ids: Sequence[str]) -> int:
-        found: list[dict[str, Any]] = [{"$group": {"_id": "$nid"}}]
-        return len({one["_id"] for one in self._database[names.EVENTS].aggregate(found)} - set(ids))
+    def _unexpected(
+        self, ids: Sequence[str], called: Collection[str], refused: Collection[str], in_doubt: Collection[str]
+    ) -> int:
+        found: list[dict[str, Any]] = [{"$group": {"_id": "$nid", "recipient": {"$max": "$content.recipient"}}}]
+        known = set(ids)
+        strangers = [one for one in self._database[names.EVENTS].aggregate(found) if one["_id"] not in known]
+        return sum(
+            one["recipient"] not in in_doubt and (one["recipient"] not in refused or one["_id"] in called)
+            for one in strangers
+        )
 
     def _repeated(self, calls: Counter[Attempt]) -> tuple[int, int]:
         unknown = self._attempts({"type": types.OUTCOME_UNKNOWN})

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from pymongo.errors import PyMongoError
@@ -14,7 +14,7 @@ from wavecom_stack.errors import StackError
 from wavecom_fault.client import SteadyLoad
 from wavecom_fault.judge import Judge, Verdict
 from wavecom_fault.matrix import Fault, Strike
-from wavecom_fault.system import Missed, System, running
+from wavecom_fault.system import Missed, System, Watched, running
 
 PER_S: Final = 40.0
 CLIENTS: Final = 8
@@ -23,6 +23,15 @@ _RECOVERY_S: Final = 120.0
 # After faults on top of each other, for all that piled up.
 _CHAOS_RECOVERY_S: Final = 180.0
 _POLL_S: Final = 0.25
+
+
+class AnyRow(Protocol):
+    """What came of one strike."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it recovered in time and kept what is promised of it by itself; the rest is the verdict's."""
+
 
 # Whether so many strikes and so many notifications accepted will do.
 Enough = Callable[[int, int], bool]
@@ -43,6 +52,11 @@ class Row:
     client_repeats: int
     recovered_s: float | None
 
+    @property
+    def good(self) -> bool:
+        """Whether it recovered in time."""
+        return self.recovered_s is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Struck:
@@ -52,6 +66,7 @@ class Struck:
     fault: str
     at_s: float
     held_s: float
+    good: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +80,12 @@ class Result:
     seed: int
     verdict: Verdict
     recovered_s: float | None
-    rows: Sequence[Row] | Sequence[Struck]
+    rows: Sequence[AnyRow]
 
     @property
     def good(self) -> bool:
         """Whether every promise was kept, and everything recovered in time."""
-        times_s = [self.recovered_s, *(row.recovered_s for row in self.rows if isinstance(row, Row))]
-        return self.verdict.good and None not in times_s
+        return self.verdict.good and self.recovered_s is not None and all(row.good for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """The form it is saved in."""
@@ -79,7 +93,7 @@ class Result:
             "seed": self.seed,
             **asdict(self.verdict),
             "recovered_s": self.recovered_s,
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [asdict(cast(Any, row)) for row in self.rows],
         }
 
 
@@ -104,7 +118,7 @@ async def run(
             say(f"  {len(rows)}: {_told(rows[-1])}, {len(load.accepted.ids)} in all")
             if enough(len(rows), len(load.accepted.ids)):
                 break
-        recovered_s, verdict = await _end(system, load, judge, _RECOVERY_S)
+        recovered_s, verdict = await end(system, load, judge, _RECOVERY_S)
     return Result(seed, verdict, recovered_s, rows)
 
 
@@ -141,8 +155,9 @@ async def run_overlapping(
                     hits.create_task(hit(strike))
         except* StackError as errors:
             raise errors.exceptions[0] from None
-        recovered_s, verdict = await _end(system, load, judge, _CHAOS_RECOVERY_S)
-    return Result(seed, verdict, recovered_s, sorted(rows, key=lambda row: row.at_s))
+        recovered_s, verdict = await end(system, load, judge, _CHAOS_RECOVERY_S)
+    rows.sort(key=lambda row: row.at_s)
+    return Result(seed, verdict, recovered_s, rows)
 
 
 @asynccontextmanager
@@ -158,16 +173,24 @@ async def _under_load(folder: Path, rate: float) -> AsyncIterator[tuple[System, 
         judge.close()
 
 
-async def _end(system: System, load: SteadyLoad, judge: Judge, within_s: float) -> tuple[float | None, Verdict]:
+async def end(system: Watched, load: SteadyLoad, judge: Judge, within_s: float) -> tuple[float | None, Verdict]:
     """Stop the load and judge once everything has recovered; how long that took."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     unanswered = await load.stop(within_s)
     ids = load.accepted.ids
-    recovered = await _recovered(system, judge, ids, began_s + within_s - loop.time())
-    recovered_s = None if recovered is None else round(loop.time() - began_s, 2)
+    took_s = await recovered(system, judge, ids, began_s + within_s - loop.time())
+    recovered_s = None if took_s is None else round(loop.time() - began_s, 2)
     left_over = await _left_over(system)
-    return recovered_s, await judge.verdict(ids, system.calls_file, left_over=left_over, unanswered=unanswered)
+    verdict = await judge.verdict(
+        ids,
+        system.calls_file,
+        left_over=left_over,
+        unanswered=unanswered,
+        refused=load.accepted.refused,
+        in_doubt=load.accepted.in_doubt,
+    )
+    return recovered_s, verdict
 
 
 async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -> Row:
@@ -177,7 +200,7 @@ async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -
     await system.strike(strike)
     called = system.calls() - called
     # What piled up while something was held takes its time on top.
-    recovered_s = await _recovered(system, judge, load.accepted.ids[accepted:], _RECOVERY_S + strike.hold_s)
+    recovered_s = await recovered(system, judge, load.accepted.ids[accepted:], _RECOVERY_S + strike.hold_s)
     return Row(
         victim=strike.victim,
         fault=strike.fault.value,
@@ -188,7 +211,7 @@ async def _row(system: System, load: SteadyLoad, judge: Judge, strike: Strike) -
     )
 
 
-async def _recovered(system: System, judge: Judge, ids: Sequence[str], within_s: float) -> float | None:
+async def recovered(system: Watched, judge: Judge, ids: Sequence[str], within_s: float) -> float | None:
     """Seconds until every process is ready and those notifications have their end; None if that takes too long."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -199,7 +222,7 @@ async def _recovered(system: System, judge: Judge, ids: Sequence[str], within_s:
     return None
 
 
-async def _left_over(system: System) -> int:
+async def _left_over(system: Watched) -> int:
     """Messages that are still there when everything has had time to be dealt with."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -25,7 +25,7 @@ from wavecom_stack.up import start
 from wavecom_fault.matrix import SERVERS, Fault, Strike
 
 # Faults often hit a call that is under way, and retries come soon; a dead sender's attempts are taken over in 3 s.
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "WAVECOM_SIMULATED_SUCCESS_RATE": "0.9",
     "WAVECOM_SIMULATED_MIN_DELAY_MS": "20",
     "WAVECOM_SIMULATED_MAX_DELAY_MS": "200",
@@ -40,15 +40,60 @@ class Missed(StackError):
     """There was nothing to strike at that moment."""
 
 
-class System:
+class Watched:
+    """A running system, seen from outside."""
+
+    def __init__(self, infra: Infra, state: State, calls_file: Path) -> None:
+        self.state = state
+        self.infra = infra
+        self.calls_file = calls_file
+
+    async def not_ready(self) -> Sequence[str]:
+        """The processes that do not say that they are ready."""
+        async with httpx.AsyncClient(timeout=2) as client:
+            answers = await asyncio.gather(
+                *[client.get(f"{url}/health/ready") for url in self.state.admin_urls.values()], return_exceptions=True
+            )
+        return [
+            name
+            for name, answer in zip(self.state.admin_urls, answers, strict=True)
+            if isinstance(answer, BaseException) or answer.status_code != 200
+        ]
+
+    async def messages(self) -> int:
+        """Messages in all queues, dead letters included, and those in a reader's hand (known some seconds late)."""
+        queues = await self.queues()
+        async with connected(self.infra.broker_url, "wavecom-fault") as connection:
+            ready = await message_counts(connection, [queue["name"] for queue in queues])
+        in_hand = sum(int(queue.get("messages_unacknowledged", 0)) for queue in queues)
+        return in_hand + sum(count or 0 for count in ready.values())
+
+    async def queues(self) -> Sequence[dict[str, Any]]:
+        """Every queue, as the management API of the broker shows it (some seconds old).
+
+        Raises:
+            httpx.HTTPError: it does not answer.
+        """
+        assert self.infra.management_url is not None
+        async with httpx.AsyncClient(base_url=self.infra.management_url, timeout=10) as api:
+            found: list[dict[str, Any]] = (await api.get("/api/queues")).raise_for_status().json()
+        return found
+
+    def calls(self) -> int:
+        """Provider calls so far, by the provider's own record."""
+        if not self.calls_file.exists():
+            return 0
+        with self.calls_file.open("rb") as lines:
+            return sum(1 for _ in lines)
+
+
+class System(Watched):
     """A running system and the means to hurt it."""
 
     def __init__(
         self, folder: Path, infra: Infra, state: State, proxies: dict[str, TcpProxy], calls_file: Path
     ) -> None:
-        self.state = state
-        self.infra = infra
-        self.calls_file = calls_file
+        super().__init__(infra, state, calls_file)
         self._folder = folder
         self._proxies = proxies
         self._own = {program.name for server in infra.private for program in server.programs()}
@@ -74,35 +119,6 @@ class System:
                 await self._hold(strike.victim, strike.hold_s)
             case Fault.CUT:
                 self._cut(strike.victim)
-
-    async def not_ready(self) -> Sequence[str]:
-        """The processes that do not say that they are ready."""
-        async with httpx.AsyncClient(timeout=2) as client:
-            answers = await asyncio.gather(
-                *[client.get(f"{url}/health/ready") for url in self.state.admin_urls.values()], return_exceptions=True
-            )
-        return [
-            name
-            for name, answer in zip(self.state.admin_urls, answers, strict=True)
-            if isinstance(answer, BaseException) or answer.status_code != 200
-        ]
-
-    async def messages(self) -> int:
-        """Messages in all queues, dead letters included, and those in a reader's hand (known some seconds late)."""
-        assert self.infra.management_url is not None
-        async with httpx.AsyncClient(base_url=self.infra.management_url, timeout=10) as api:
-            queues = (await api.get("/api/queues")).raise_for_status().json()
-        async with connected(self.infra.broker_url, "wavecom-fault") as connection:
-            ready = await message_counts(connection, [queue["name"] for queue in queues])
-        in_hand = sum(int(queue.get("messages_unacknowledged", 0)) for queue in queues)
-        return in_hand + sum(count or 0 for count in ready.values())
-
-    def calls(self) -> int:
-        """Provider calls so far, by the provider's own record."""
-        if not self.calls_file.exists():
-            return 0
-        with self.calls_file.open("rb") as lines:
-            return sum(1 for _ in lines)
 
     def _pid(self, victim: str) -> int:
         if victim in SERVERS and victim not in self._own:
@@ -166,7 +182,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
         ports = free_ports()
         environment = {
             **os.environ,
-            **_SETTINGS,
+            **SETTINGS,
             RABBITMQ_URL: _through(proxies["rabbitmq"], infra.broker_url),
             MONGODB_URL: _through(proxies["mongodb"], infra.mongodb_url),
             "WAVECOM_SIMULATED_CALLS_FILE": str(calls_file),
