@@ -7,7 +7,16 @@ ID = "675a1b2c3d4e5f6071829304"
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/notification", f"{NOTIFICATIONS}/", f"{NOTIFICATIONS}/{ID}/x", "/%00"]
+    "path",
+    [
+        "/api",
+        "/docs/LICENSE",
+        "/docs/..%2Fapp.py",
+        "/api/notification",
+        f"{NOTIFICATIONS}/",
+        f"{NOTIFICATIONS}/{ID}/x",
+        "/%00",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_a_path_that_is_not_there_is_not_found(client, method, path):
@@ -24,6 +33,8 @@ async def test_a_path_that_is_not_there_is_not_found(client, method, path):
         (f"{NOTIFICATIONS}/{ID}", "GET"),
         (f"{NOTIFICATIONS}/{ID}/events", "GET"),
         ("/health", "GET"),
+        ("/", "GET, HEAD"),
+        ("/docs", "GET, HEAD"),
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])

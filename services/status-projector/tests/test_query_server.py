@@ -170,14 +170,22 @@ async def test_without_a_database_the_answer_is_to_come_again() -> None:
     await away.close()
 
 
-async def test_health_and_reflection_are_served(database: Database, channel: grpc.aio.Channel) -> None:
+async def test_health_is_served_and_reflection_is_not(channel: grpc.aio.Channel) -> None:
     async def serving() -> bool:
         return [await _health(channel, name) for name in ("", SERVICE)] == [HealthCheckResponse.SERVING] * 2
 
     await eventually(serving)
-    calls = ServerReflectionStub(channel).ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]))
-    listed = [service.name async for answer in calls for service in answer.list_services_response.service]
-    assert SERVICE in listed
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _listed(channel)
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_reflection_is_served_where_it_is_asked_for(database: Database) -> None:
+    server = _server(database, reflects=True)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        assert SERVICE in await _listed(channel)
+    await server.close()
 
 
 async def test_a_call_that_was_begun_is_finished_before_the_server_stops(database: Database) -> None:
@@ -203,9 +211,14 @@ async def test_a_port_in_use_is_named(database: Database, server: QueryServer) -
         await second.start()
 
 
-def _server(database: Database, *, port: int = 0) -> QueryServer:
+def _server(database: Database, *, port: int = 0, reflects: bool = False) -> QueryServer:
     servicer = StatusQuery(ReadModel(database), EventStore(database), Payloads(database), YOUNG)
-    return QueryServer(servicer, database, host="127.0.0.1", port=port)
+    return QueryServer(servicer, database, host="127.0.0.1", port=port, reflects=reflects)
+
+
+async def _listed(channel: grpc.aio.Channel) -> list[str]:
+    calls = ServerReflectionStub(channel).ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]))
+    return [service.name async for answer in calls for service in answer.list_services_response.service]
 
 
 async def _project(database: Database, *events: Event) -> None:

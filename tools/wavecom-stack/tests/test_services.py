@@ -60,6 +60,11 @@ def test_pages_of_this_machine_may_call_the_api_unless_told_otherwise() -> None:
     assert "WAVECOM_CORS_ORIGINS" not in given("status-query")
 
 
+def test_grpc_clients_may_ask_what_there_is_unless_told_otherwise() -> None:
+    assert given("status-query")["WAVECOM_GRPC_REFLECTION"] == "true"
+    assert "WAVECOM_GRPC_REFLECTION" not in given("status-query", WAVECOM_GRPC_REFLECTION="false")
+
+
 def test_every_process_has_an_admin_port_of_its_own() -> None:
     ports = [process.admin_port for process in planned(WAVECOM_COPIES_DISPATCHER="3").values()]
     assert len(set(ports)) == len(ports) == 9

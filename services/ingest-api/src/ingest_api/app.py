@@ -25,6 +25,7 @@ from ingest_api.routes.batch import MAX_BATCH_BYTES, MAX_ITEMS, CreateBatch
 from ingest_api.routes.create import CreateNotification
 from ingest_api.routes.endpoint import Endpoint
 from ingest_api.routes.health import add_health
+from ingest_api.routes.pages import add_pages
 from ingest_api.routes.queries import add_queries
 from ingest_api.status_client import StatusReader
 
@@ -57,6 +58,7 @@ def create_app(
         version="1.0.0",
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         # Its own server spans would be there beside ours, with the path, the query and the client in them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -66,6 +68,7 @@ def create_app(
         api.router.routes.append(Route(path, post, methods=["POST"]))
     add_queries(api, reader)
     add_health(api, clock)
+    add_pages(api)
     answer_failures(api)
     api.add_middleware(LimitedGets)
     origins = AllowedOrigins(cors_origins)

@@ -82,4 +82,11 @@ def build_query(settings: QuerySettings) -> Sequence[Part]:
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )
     servicer = StatusQuery(LiveModel(database), EventStore(database), Payloads(database), young_ids)
-    return [database, QueryServer(servicer, database, host=settings.grpc_host, port=settings.grpc_port)]
+    server = QueryServer(
+        servicer,
+        database,
+        host=settings.grpc_host,
+        port=settings.grpc_port,
+        reflects=settings.grpc_reflection,
+    )
+    return [database, server]

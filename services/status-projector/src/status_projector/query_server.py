@@ -1,4 +1,4 @@
-"""Serving StatusQuery over gRPC, with health checking and reflection."""
+"""Serving StatusQuery over gRPC, with health checking and, for development, reflection."""
 
 import asyncio
 from typing import Final
@@ -39,10 +39,18 @@ class QueryServer:
     """
 
     def __init__(
-        self, servicer: StatusQueryServicer, depends_on: Part, *, host: str, port: int, clock: Clock = SYSTEM_CLOCK
+        self,
+        servicer: StatusQueryServicer,
+        depends_on: Part,
+        *,
+        host: str,
+        port: int,
+        reflects: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.port = port
         self._host = host
+        self._reflects = reflects
         self._servicer = servicer
         self._depends_on = depends_on
         self._clock = clock
@@ -63,7 +71,8 @@ class QueryServer:
         )
         add_StatusQueryServicer_to_server(self._servicer, server)
         add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        if self._reflects:
+            reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
             self.port = server.add_insecure_port(f"{self._host}:{self.port}")
         except RuntimeError:

@@ -27,6 +27,8 @@ class QuerySettings(Settings):
 
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(50051, ge=0, le=65535)
+    # Whether clients may ask which services and messages there are; for development.
+    grpc_reflection: bool = False
     # An id younger than the window is looked for again until the wait is over, by so many calls at a time.
     young_window_s: float = Field(10.0, ge=0, le=3600)
     young_wait_s: float = Field(2.0, ge=0, le=30)

@@ -13,8 +13,12 @@ from wavecom_stack.ports import LOOPBACK
 from wavecom_stack.supervision import Program
 
 STAGE: Final = "services"
-# What is served on this machine, at whatever port, may call the API from a browser.
-_OWN_ORIGINS: Final = "http://localhost:*,http://127.0.0.1:*"
+# What is off unless asked for, and meant for a machine like this: pages served on it, at whatever port, may call the
+# API, and gRPC clients may ask what there is.
+_FOR_DEVELOPMENT: Final = {
+    "ingest-api": {"WAVECOM_CORS_ORIGINS": "http://localhost:*,http://127.0.0.1:*"},
+    "status-query": {"WAVECOM_GRPC_REFLECTION": "true"},
+}
 # Of the defaults of the services: a sender lets its calls end.
 _LONGEST_DRAIN_S: Final = 35
 
@@ -131,8 +135,9 @@ def _own_environment(process: Process, environment: Mapping[str, str], folder: R
     }
     if process.service.port is not None:
         own[process.service.port[0]] = str(process.port)
-    if process.service.name == "ingest-api" and "WAVECOM_CORS_ORIGINS" not in environment:
-        own["WAVECOM_CORS_ORIGINS"] = _OWN_ORIGINS
+    for name, value in _FOR_DEVELOPMENT.get(process.service.name, {}).items():
+        if name not in environment:
+            own[name] = value
     if "OTEL_SERVICE_NAME" not in environment:
         own["OTEL_SERVICE_NAME"] = process.service.name
     return own
