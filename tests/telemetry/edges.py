@@ -39,7 +39,6 @@ def edges(channel: str) -> list[Edge]:
         Edge(sender, publish, sender, f"process {sender}.medium"),
         Edge(sender, "claim attempts", sender, f"process {sender}.medium", linked=True),
         Edge(sender, "store outcomes", sender, f"process {sender}.medium", linked=True),
-        Edge("status-projector", "project events", "status-projector", "process status-projector.events", linked=True),
     ]
 
 

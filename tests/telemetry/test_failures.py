@@ -89,6 +89,6 @@ async def test_a_call_with_many_notifications_makes_a_trace_that_can_be_read(fai
         return trace
 
     trace = await eventually(whole, what="the whole trace", timeout_s=60)
-    # By a queue of its own each, and each call of another length: seven spans of each notification and two of each
-    # batch of the projector's, of which there are at most five a second.
+    # By a queue of its own each, and each call of another length: of each notification six on its way and three at most
+    # where its events are projected, each by itself, and four of all of them.
     assert len(trace) <= 10 * len(ids), f"{len(trace)} spans: {Counter(span.name for span in trace)}"

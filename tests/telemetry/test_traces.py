@@ -62,7 +62,7 @@ async def test_every_write_of_a_batch_is_in_the_trace_of_each_notification_in_it
             assert writes >= {
                 ("push-sender", "claim attempts"),
                 ("push-sender", "store outcomes"),
-                ("status-projector", "project events"),
+                ("status-projector", "process status-projector.events"),
             }
             # Also the last one, of the end.
             assert (sends := publishes(trace, "NotificationSent"))
@@ -71,7 +71,9 @@ async def test_every_write_of_a_batch_is_in_the_trace_of_each_notification_in_it
 
     await eventually(written, what="the writes' spans", timeout_s=30)
     # The writes' spans tell which commands they were, though those have none of their own.
-    commands = {event for span in system.otlp.spans if span.name == "project events" for event in span.events}
+    commands = {
+        event for span in system.otlp.spans if span.name == "process status-projector.events" for event in span.events
+    }
     assert commands >= {"insert events", "insert notifications", "update notifications"}
 
 

@@ -93,7 +93,7 @@ class Projector:
         return [ACK] * len(events)
 
     async def _write(self, events: Sequence[Event]) -> None:
-        with spans.process_batch(PROJECTOR_QUEUE, events), spans.batch_write("project events", events):
+        with spans.process_batch(PROJECTOR_QUEUE, events):
             told = projection.fold(events)
             appended = await self._store.append(events)
             # Where an event was stored before, the stored one counts: the read model is the fold of the store.

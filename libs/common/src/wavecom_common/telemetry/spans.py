@@ -6,8 +6,8 @@ survive a batch. An event whose trace is not sampled passes through all of this 
 two characters.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Final
 
@@ -152,46 +152,23 @@ def note_outcome(span: Span, outcome: DeliveryOutcome) -> None:
         fail(span, kind)
 
 
-@contextmanager
-def process_batch(queue: str, events: Sequence[Event]) -> Iterator[None]:
-    """The consumer spans around events of many messages that are handled together: one in each of their traces.
+def process_batch(queue: str, events: Sequence[Event]) -> AbstractContextManager[None]:
+    """The consumer spans around events of many messages that are handled, and written, together; see `batch_write`.
 
-    Each is below the first cause in its trace and linked to all of them; what the events cause meanwhile is below it.
     So what a notification costs here is bounded by the batches it is in, not by its events.
     """
-    groups = by_trace(events)
-    opened = [_start_in_trace(f"process {queue}", SpanKind.CONSUMER, _process(group, queue), group) for group in groups]
-    causes = [(event, event.traceparent, event.tracestate) for group in groups for event in group]
-    for span, group in zip(opened, groups, strict=True):
-        _adopt(span, group)
-    try:
-        with _ending(opened):
-            yield
-    finally:
-        # Handled again, they are caused by what caused them, not by the time before.
-        for event, traceparent, tracestate in causes:
-            event.traceparent, event.tracestate = traceparent, tracestate
+    return _batch(f"process {queue}", SpanKind.CONSUMER, events, lambda group: _process(group, queue))
 
 
-@contextmanager
-def batch_write(name: str, events: Sequence[Event]) -> Iterator[None]:
-    """The spans around a write for many events: one in each of their traces, all of the same time.
+def batch_write(name: str, events: Sequence[Event]) -> AbstractContextManager[None]:
+    """The spans around a write to the database for many events: one in each of their traces, all of the same time.
 
-    The first is current meanwhile, and the database's commands are events in it (see `in_batch_write`): one write is
-    one span, however many commands it takes. With no sampled event there is no span, and an unsampled context keeps
-    the database's own from appearing in whatever trace the task was started in.
+    Each is below the first cause in its trace and linked to all of them. The first is current meanwhile, and the
+    database's commands are events in it (see `in_batch_write`): one write is one span, however many commands it takes.
+    With no sampled event there is no span, and an unsampled context keeps the database's own from appearing in
+    whatever trace the task was started in.
     """
-    opened = [
-        _start_in_trace(name, SpanKind.CLIENT, _common(group) | {attributes.DB_SYSTEM_NAME: "mongodb"}, group)
-        for group in by_trace(events)
-    ]
-    current = opened[0] if opened else trace.NonRecordingSpan(_UNSAMPLED)
-    token = contexts.attach(trace.set_span_in_context(current, contexts.set_value(_IN_BATCH_WRITE, True)))
-    try:
-        with _ending(opened):
-            yield
-    finally:
-        contexts.detach(token)
+    return _batch(name, SpanKind.CLIENT, events, _common)
 
 
 def in_batch_write() -> bool:
@@ -238,15 +215,16 @@ def _below(cause: SpanContext) -> Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(cause), Context()) if cause.is_valid else Context()
 
 
-def _start_in_trace(name: str, kind: SpanKind, known: dict[str, str | int], events: Sequence[Event]) -> Span:
-    """A span below the first cause of events of one trace, linked to all their causes."""
-    causes = {event.traceparent: event for event in events}
-    links = [Link(cause_of(event)) for event in islice(causes.values(), MAX_LINKS)]
-    return _tracer.start_span(name, context_of(events[0]), kind, known, links)
-
-
 @contextmanager
-def _ending(opened: Sequence[Span]) -> Iterator[None]:
+def _batch(
+    name: str, kind: SpanKind, events: Sequence[Event], described: Callable[[Sequence[Event]], dict[str, str | int]]
+) -> Iterator[None]:
+    opened = [
+        _start_in_trace(name, kind, described(group) | {attributes.DB_SYSTEM_NAME: "mongodb"}, group)
+        for group in by_trace(events)
+    ]
+    current = opened[0] if opened else trace.NonRecordingSpan(_UNSAMPLED)
+    token = contexts.attach(trace.set_span_in_context(current, contexts.set_value(_IN_BATCH_WRITE, True)))
     failure: BaseException | None = None
     try:
         yield
@@ -254,8 +232,16 @@ def _ending(opened: Sequence[Span]) -> Iterator[None]:
         failure = error
         raise
     finally:
+        contexts.detach(token)
         for span in opened:
             end(span, failure)
+
+
+def _start_in_trace(name: str, kind: SpanKind, known: dict[str, str | int], events: Sequence[Event]) -> Span:
+    """A span below the first cause of events of one trace, linked to all their causes."""
+    causes = {event.traceparent: event for event in events}
+    links = [Link(cause_of(event)) for event in islice(causes.values(), MAX_LINKS)]
+    return _tracer.start_span(name, context_of(events[0]), kind, known, links)
 
 
 def _error_in(event: Event) -> str | None:
