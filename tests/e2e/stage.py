@@ -8,6 +8,9 @@ from pathlib import Path
 
 import httpx
 from wavecom_common.events import routing
+from wavecom_common.events.outcomes import Withdrawn
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.testing.broker import taken
 from wavecom_common.testing.processes import running
 from wavecom_common.testing.waiting import eventually
@@ -56,3 +59,11 @@ async def takes_posts(client: httpx.AsyncClient) -> bool:
 async def published(stage: Stage) -> dict[str, str]:
     """The notification of each event that the dispatcher would get."""
     return {event.event_id: event.notification_id for event in await taken(stage.broker_url, routing.DISPATCHER_QUEUE)}
+
+
+async def withdrawn(stage: Stage) -> set[str]:
+    """The notifications that the API has withdrawn: no sender calls for them."""
+    database = Database(stage.environment["WAVECOM_MONGODB_URL"], stage.environment["WAVECOM_MONGODB_DATABASE"])
+    found = await database.collection(DELIVERIES).find({"kind": Withdrawn.__name__}).to_list(None)
+    await database.close()
+    return {document["_id"].removesuffix(":1") for document in found}

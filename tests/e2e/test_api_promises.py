@@ -46,7 +46,8 @@ async def post_in_a_row(port: int, count: int) -> list[tuple[int, bytes]]:
     """The status and body of each answer to as many POSTs of the key, sent on one connection without waiting."""
     body = json.dumps(BODY)
     [(name, key)] = KEY.items()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{name}: {key}\r\n\r\n"
+    length = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n{name}: {key}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write((head + body).encode() * count)
     answers: list[tuple[int, bytes]] = []

@@ -7,12 +7,13 @@ from time import perf_counter
 
 import httpx
 import pytest
+from ingest_api.accept import CONCLUDE_S
 from wavecom_common.events import routing
 from wavecom_common.testing.broker import taken
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually
 
-from tests.e2e.stage import BODY, KEY, PATH, Stage, api
+from tests.e2e.stage import BODY, KEY, PATH, Stage, api, withdrawn
 from tests.proxied import proxied
 
 ACCEPT_TIMEOUT_S = 1.0
@@ -92,13 +93,16 @@ async def behind_a_proxy(stage: Stage, port: int, admin_port: int) -> AsyncItera
         assert process.returncode is None
     # Whatever was thrown became an answer.
     assert '"level":"error"' not in (stage.folder / "log").read_text()
-    assert clients.longest_s < ACCEPT_TIMEOUT_S + 1
+    # What is refused is withdrawn before it is answered.
+    assert clients.longest_s < ACCEPT_TIMEOUT_S + CONCLUDE_S + 1
+    gone = await withdrawn(stage)
+    assert not clients.accepted & gone
     assert len(clients.accepted_under_key) == 1
     for queue in (routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE):
         events = await taken(stage.broker_url, queue)
         assert clients.accepted <= {event.notification_id for event in events}
         under_key = {event.notification_id for event in events if event.content.message == KEYED["message"]}
-        assert under_key == clients.accepted_under_key
+        assert clients.accepted_under_key == under_key - gone
 
 
 def swallow(proxy: TcpProxy, on: bool) -> None:

@@ -171,8 +171,14 @@ def _key(value: Any) -> Any:
 def _value(document: Document, field: str) -> Any:
     value: Any = document
     for part in field.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = _part(value, part)
     return value
+
+
+def _part(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return value[int(name)]
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _matches(document: Document, query: Mapping[str, Any]) -> bool:
@@ -191,6 +197,7 @@ def _fits(document: Document, field: str, wanted: Any) -> bool:
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "$ne": lambda value, bound: value != bound,
     "$in": lambda value, bound: value in bound,
     "$gt": lambda value, bound: value is not None and _key(value) > _key(bound),
     "$gte": lambda value, bound: value is not None and _key(value) >= _key(bound),

@@ -6,12 +6,15 @@ from dataclasses import replace
 import grpc
 import httpx
 import pytest
-from ingest_api.accept import Acceptor, EventSink
+from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.backlog import Backlog, Thresholds
-from ingest_api.idempotency import IdempotentRequests
+from ingest_api.keyed import IdempotentRequests
+from ingest_api.sinks import EventSink
 from ingest_api.status_client import StatusClient
+from ingest_api.withdrawals import Withdrawals
 from starlette.types import ASGIApp
+from wavecom_common.events import types
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
@@ -37,6 +40,8 @@ class MemoryPipeline:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        # Reports of requests that were withdrawn.
+        self.failed: list[Event] = []
         self.notifications: dict[str, Notification] = {}
         self.failure: BaseException | None = None
         self.most_counted = MOST_COUNTED
@@ -44,6 +49,9 @@ class MemoryPipeline:
     async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
         self._fail()
         for event in events:
+            if event.type == types.FAILED:
+                self.failed.append(event)
+                continue
             self.events.append(event)
             self.notifications[event.notification_id] = _queued(event)
 
@@ -106,14 +114,54 @@ class MemoryKeys:
         self.records[record_id] = record
         return None
 
-    async def complete(self, record_id: str, answer: StoredAnswer) -> None:
+    async def complete(self, record_id: str, record: KeyRecord, answer: StoredAnswer) -> KeyRecord | None:
         self._called()
-        self.records[record_id] = replace(self.records[record_id], answer=answer)
+        there = self.records.get(record_id)
+        if there is not None and there.answer is None and _same(there, record) and there.withdrawn == record.withdrawn:
+            self.records[record_id] = replace(there, answer=answer)
+            return None
+        return there or record
+
+    async def withdraw(self, record_id: str, record: KeyRecord) -> KeyRecord | None:
+        self._called()
+        there = self.records.get(record_id)
+        if there is not None and there.answer is None and _same(there, record):
+            self.records[record_id] = replace(there, withdrawn=True)
+        return self.records.get(record_id)
+
+    async def renew(self, record_id: str, record: KeyRecord, by: KeyRecord) -> KeyRecord | None:
+        self._called()
+        there = self.records.get(record_id)
+        if there is not None and there.answer is None and _same(there, record) and there.withdrawn:
+            self.records[record_id] = by
+        return self.records.get(record_id)
 
     def _called(self) -> None:
         self.calls += 1
         if self.failure is not None:
             raise self.failure
+
+
+def _same(one: KeyRecord, other: KeyRecord) -> bool:
+    return one.notification_ids == other.notification_ids
+
+
+class MemoryLedger:
+    """Who has a notification: senders, or nobody any more. Set `failure` to have it raised."""
+
+    def __init__(self) -> None:
+        self.claimed: set[str] = set()
+        self.withdrawn: set[str] = set()
+        self.calls = 0
+        self.failure: BaseException | None = None
+
+    async def withdraw(self, notification_ids: Sequence[str]) -> frozenset[str]:
+        self.calls += 1
+        if self.failure is not None:
+            raise self.failure
+        free = frozenset(notification_ids) - self.claimed
+        self.withdrawn |= free
+        return free
 
 
 def _queued(event: Event) -> Notification:
@@ -185,13 +233,28 @@ def payloads() -> MemoryPayloads:
 
 
 @pytest.fixture
-def make_acceptor(payloads: MemoryPayloads, backlog: Backlog, clock: StandingClock):
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+async def withdrawals(
+    ledger: MemoryLedger, pipeline: MemoryPipeline, clock: StandingClock
+) -> AsyncIterator[Withdrawals]:
+    withdrawals = Withdrawals(ledger, pipeline, clock)
+    yield withdrawals
+    await withdrawals.close()
+
+
+@pytest.fixture
+def make_acceptor(payloads: MemoryPayloads, withdrawals: Withdrawals, backlog: Backlog, clock: StandingClock):
     """`make_acceptor(sink)`, with everything else as usual."""
 
     def make(sink: EventSink) -> Acceptor:
         return Acceptor(
             sink,
             payloads,
+            withdrawals,
             backlog,
             clock,
             tenant="default",
@@ -204,17 +267,27 @@ def make_acceptor(payloads: MemoryPayloads, backlog: Backlog, clock: StandingClo
 
 
 @pytest.fixture
+def make_keyed(make_acceptor, withdrawals: Withdrawals, keys: MemoryKeys, clock: StandingClock):
+    """`make_keyed(sink)`, for another life of the process on the same keys."""
+
+    def make(sink: EventSink, *client_headers: Sequence[str]) -> IdempotentRequests:
+        return IdempotentRequests(make_acceptor(sink), withdrawals, keys, clock, *client_headers)
+
+    return make
+
+
+@pytest.fixture
 def backlog() -> Backlog:
     """As large as a look at the queues says; every message holds one event."""
     return Backlog(Thresholds(5_000, 20_000, 50_000), lambda: (0, 0))
 
 
 @pytest.fixture
-def make_app(pipeline: MemoryPipeline, keys: MemoryKeys, make_acceptor, clock: StandingClock):
+def make_app(pipeline: MemoryPipeline, make_acceptor, make_keyed, clock: StandingClock):
     """`make_app(...)` with the wiring's choices as keywords."""
 
     def make(*, traced: bool = False, **options: object) -> ASGIApp:
-        keyed = IdempotentRequests(keys, clock)
+        keyed = make_keyed(pipeline)
         return create_app(make_acceptor(pipeline), keyed, pipeline, clock, traced=traced, **options)
 
     return make

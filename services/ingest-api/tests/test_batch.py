@@ -149,7 +149,7 @@ async def test_a_key_stands_for_the_whole_call(client, pipeline):
 
 
 async def test_a_retry_of_a_batch_that_was_not_confirmed_is_the_same_notifications(client, pipeline, keys):
-    pipeline.failure = Unavailable("x")
+    pipeline.failure = Unavailable("x", handed_over=False)
     await post(client, WRONG, EMAIL, PUSH, **KEY)
     [record] = keys.records.values()
     pipeline.failure = None

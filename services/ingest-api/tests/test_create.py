@@ -5,7 +5,6 @@ import asyncio
 import httpx
 import pytest
 from ingest_api.app import create_app
-from ingest_api.idempotency import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.events.payloads import Payload
@@ -119,7 +118,7 @@ async def test_without_a_database_only_large_payloads_are_refused(client, pipeli
     assert [event.content.message for event in pipeline.events] == ["x" * 1000]
 
 
-async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, make_acceptor, make_client):
+async def test_nothing_is_answered_before_the_event_is_confirmed(clock, make_keyed, make_acceptor, make_client):
     confirmed = asyncio.Event()
     reached = asyncio.Event()
 
@@ -128,8 +127,7 @@ async def test_nothing_is_answered_before_the_event_is_confirmed(clock, keys, ma
             reached.set()
             await confirmed.wait()
 
-    keyed = IdempotentRequests(keys, clock)
-    app = create_app(make_acceptor(SlowSink()), keyed, None, clock, traced=False)
+    app = create_app(make_acceptor(SlowSink()), make_keyed(SlowSink()), None, clock, traced=False)
     async with make_client(app) as client:
         post = asyncio.create_task(client.post(NOTIFICATIONS, json=EMAIL))
         await reached.wait()

@@ -5,7 +5,6 @@ import json
 
 import pytest
 from ingest_api.app import create_app
-from ingest_api.idempotency import IdempotentRequests
 from ingest_api.intake import MAX_MEMORY_BYTES, Intake
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.kernel.errors import Unavailable
@@ -120,8 +119,8 @@ async def test_a_wrong_request_is_not_remembered(client, keys):
     assert len(keys.records) == 1
 
 
-async def test_a_retry_of_what_was_not_confirmed_is_the_same_notification(client, pipeline, keys):
-    pipeline.failure = Unavailable("x")
+async def test_a_retry_of_what_the_broker_never_had_is_the_same_notification(client, pipeline, keys):
+    pipeline.failure = Unavailable("x", handed_over=False)
     refused = await post(client, "key-1")
     [record] = keys.records.values()
     pipeline.failure = None
@@ -146,20 +145,78 @@ async def test_what_is_published_twice_is_the_same_event(client, pipeline, keys)
     assert first == second
 
 
-async def test_an_answer_that_could_not_be_stored_is_given_all_the_same(client, pipeline, keys):
+async def test_what_was_refused_although_the_broker_may_have_it_is_another_notification_next_time(
+    client, pipeline, keys, ledger
+):
+    pipeline.failure = Unavailable("x")
+    refused = await post(client, "key-1")
+    [record] = keys.records.values()
+    pipeline.failure = None
+    accepted = await post(client, "key-1")
+    again = await post(client, "key-1")
+
+    assert (refused.status_code, accepted.status_code) == (503, 201)
+    assert "idempotent-replayed" not in accepted.headers
+    assert ledger.withdrawn == {*record.notification_ids}
+    [event] = pipeline.events
+    assert event.notification_id == accepted.json()["data"]["id"]
+    assert event.notification_id not in ledger.withdrawn
+    assert again.content == accepted.content
+
+
+async def test_what_was_refused_but_a_sender_has_is_accepted_and_stays_so(client, pipeline, keys, ledger):
+    reserve = keys.reserve
+
+    async def and_be_quick(record_id, record):
+        ledger.claimed.update(record.notification_ids)
+        return await reserve(record_id, record)
+
+    keys.reserve = and_be_quick
+    pipeline.failure = Unavailable("x")
+    accepted = await post(client, "key-1")
+    again = await post(client, "key-1")
+
+    assert (accepted.status_code, again.status_code) == (201, 201)
+    assert {accepted.json()["data"]["id"]} <= ledger.claimed
+    assert again.content == accepted.content
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+async def test_an_answer_that_cannot_be_stored_is_not_given_and_nothing_is_delivered(client, pipeline, keys, ledger):
+    """Another request of the key could withdraw it otherwise, after the client heard that it is accepted."""
     complete = keys.complete
 
-    async def fail(record_id, answer):
+    async def fail(record_id, record, answer):
         raise Unavailable("x")
 
     keys.complete = fail
-    first = await post(client, "key-1")
+    refused = await post(client, "key-1")
     keys.complete = complete
+    accepted = await post(client, "key-1")
+
+    assert (refused.status_code, refused.headers["retry-after"], accepted.status_code) == (503, "1", 201)
+    assert refused.json()["message"] == (
+        "The answer could not be stored under the Idempotency-Key now; repeat the request with the same key"
+    )
+    [first, second] = [event.notification_id for event in pipeline.events]
+    assert ledger.withdrawn == {first}
+    assert accepted.json()["data"]["id"] == second
+
+
+async def test_an_answer_whose_storing_was_not_heard_of_is_the_keys_answer(client, pipeline, keys, ledger):
+    complete = keys.complete
+
+    async def fail_afterwards(record_id, record, answer):
+        await complete(record_id, record, answer)
+        raise Unavailable("x")
+
+    keys.complete = fail_afterwards
+    first = await post(client, "key-1")
     again = await post(client, "key-1")
 
-    assert first.status_code == 201
-    assert again.content == first.content
-    assert len({event.event_id for event in pipeline.events}) == 1
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.content == again.content
+    assert ledger.withdrawn == set()
 
 
 async def test_without_a_database_a_request_with_a_key_is_refused_and_one_without_is_accepted(client, pipeline, keys):
@@ -225,11 +282,11 @@ async def test_concurrent_requests_of_a_key_that_fails_all_hear_of_it_and_can_be
 
 
 async def test_a_client_may_be_known_by_a_name_that_outlasts_its_token(
-    pipeline, keys, make_acceptor, clock, make_client
+    pipeline, make_keyed, make_acceptor, clock, make_client
 ):
     app = create_app(
         make_acceptor(pipeline),
-        IdempotentRequests(keys, clock, ["x-client-id"]),
+        make_keyed(pipeline, ["x-client-id"]),
         pipeline,
         clock,
         traced=False,
@@ -244,12 +301,12 @@ async def test_a_client_may_be_known_by_a_name_that_outlasts_its_token(
 
 
 async def test_two_processes_that_have_one_key_at_once_publish_the_same_notification(
-    pipeline, keys, make_acceptor, clock, make_client, gate
+    pipeline, make_keyed, make_acceptor, clock, make_client, gate
 ):
     apps = [
         create_app(
             make_acceptor(pipeline),
-            IdempotentRequests(keys, clock),
+            make_keyed(pipeline),
             pipeline,
             clock,
             traced=False,

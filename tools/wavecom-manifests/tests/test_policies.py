@@ -201,8 +201,8 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         "lets bodies of 131072 bytes through, the API those of 4194304",
     ),
     "answers not waited for": (
-        lambda m: _annotations(m).update({"nginx.org/proxy-read-timeout": "5s"}),
-        "gives up on an answer that may take 5 s",
+        lambda m: _annotations(m).update({"nginx.org/proxy-read-timeout": "15s"}),
+        "gives up on an answer that may take 17 s",
     ),
     "host without a certificate": (
         lambda m: _body(m, "Ingress", "ingest-api")["spec"].pop("tls"),

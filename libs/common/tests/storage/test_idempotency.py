@@ -36,9 +36,76 @@ async def test_the_first_to_reserve_a_key_has_it_and_all_others_see_its_record(k
 async def test_a_completed_key_gives_its_answer(keys: IdempotencyKeys):
     record = a_record()
     await keys.reserve("key", record)
-    await keys.complete("key", ANSWER)
+    assert await keys.complete("key", record, ANSWER) is None
 
     assert await keys.reserve("key", a_record(2)) == replace(record, answer=ANSWER)
+
+
+async def test_a_withdrawn_key_is_not_completed_by_who_does_not_know_of_it(keys: IdempotencyKeys):
+    record = a_record()
+    await keys.reserve("key", record)
+    withdrawn = await keys.withdraw("key", record)
+
+    assert withdrawn == replace(record, withdrawn=True)
+    assert await keys.complete("key", record, ANSWER) == withdrawn
+    assert await keys.complete("key", withdrawn, ANSWER) is None
+    assert await keys.withdraw("key", record) == replace(withdrawn, answer=ANSWER)
+
+
+async def test_a_completed_key_is_neither_withdrawn_nor_renewed_nor_answered_otherwise(keys: IdempotencyKeys):
+    record, other = a_record(), StoredAnswer(207, b"{}")
+    await keys.reserve("key", record)
+    await keys.complete("key", record, ANSWER)
+    completed = replace(record, answer=ANSWER)
+
+    assert await keys.withdraw("key", record) == completed
+    assert await keys.renew("key", record, a_record(2)) == completed
+    assert await keys.complete("key", record, other) == completed
+    # Its own answer's storing was not heard of.
+    assert await keys.complete("key", record, ANSWER) is None
+
+
+async def test_a_withdrawn_key_is_renewed_once_and_its_old_ids_are_not_answered(keys: IdempotencyKeys):
+    old, new = a_record(1), a_record(2)
+    await keys.reserve("key", old)
+    assert await keys.renew("key", old, new) == old
+    withdrawn = await keys.withdraw("key", old)
+    assert withdrawn is not None
+
+    assert await keys.renew("key", withdrawn, new) == new
+    assert await keys.renew("key", withdrawn, a_record(3)) == new
+    assert await keys.complete("key", old, ANSWER) == new
+    assert await keys.withdraw("key", old) == new
+    assert await keys.complete("key", new, ANSWER) is None
+
+
+async def test_completions_that_share_a_write_each_hear_of_their_own(keys: IdempotencyKeys):
+    records = [a_record(number) for number in range(20)]
+    for number, record in enumerate(records):
+        await keys.reserve(f"key-{number}", record)
+    withdrawn = await keys.withdraw("key-7", records[7])
+
+    found = await asyncio.gather(
+        *[keys.complete(f"key-{number}", record, ANSWER) for number, record in enumerate(records)]
+    )
+
+    assert found == [None] * 7 + [withdrawn] + [None] * 12
+
+
+async def test_a_key_that_has_expired_is_neither_completed_nor_withdrawn(keys: IdempotencyKeys):
+    record = a_record()
+
+    assert await keys.complete("key", record, ANSWER) == record
+    assert await keys.withdraw("key", record) is None
+    assert await keys.renew("key", record, a_record(2)) is None
+
+
+async def test_a_record_of_an_earlier_version_is_open(database: Database, keys: IdempotencyKeys):
+    record = a_record()
+    await keys.reserve("key", record)
+    await database.collection(IDEMPOTENCY_KEYS).update_one({"_id": "key"}, {"$unset": {"withdrawn": ""}})
+
+    assert await keys.withdraw("key", record) == replace(record, withdrawn=True)
 
 
 async def test_of_many_who_reserve_a_key_at_once_over_several_links_one_is_the_first(
@@ -72,5 +139,7 @@ async def test_without_a_database_a_key_is_not_reserved_and_the_caller_hears_of_
     with pytest.raises(Unavailable):
         await keys.reserve("key", a_record())
     with pytest.raises(Unavailable):
-        await keys.complete("key", ANSWER)
+        await keys.complete("key", a_record(), ANSWER)
+    with pytest.raises(Unavailable):
+        await keys.withdraw("key", a_record())
     await nowhere.close()

@@ -17,8 +17,9 @@ from ingest_api.access import LOOPBACK_HOSTS, Access, AllowedHosts, AllowedOrigi
 from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.errors import Refusal
 from ingest_api.failures import answer_failures
-from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests
+from ingest_api.idempotency import REPLAYED_HEADER
 from ingest_api.intake import MAX_MEMORY_BYTES, Intake, LimitedGets
+from ingest_api.keyed import IdempotentRequests
 from ingest_api.openapi import describe
 from ingest_api.routes import BATCH, NOTIFICATIONS
 from ingest_api.routes.batch import MAX_BATCH_BYTES, MAX_ITEMS, CreateBatch

@@ -13,16 +13,18 @@ from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.stalling import STALL_LIMIT_S
 from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.storage.payloads import Payloads
+from wavecom_common.storage.withdrawals import Withdrawals as WithdrawalStore
 from wavecom_common.telemetry import rpc, tracing
 
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.backlog import QUEUES, Backlog, Thresholds
-from ingest_api.idempotency import IdempotentRequests
 from ingest_api.intake import Intake
+from ingest_api.keyed import IdempotentRequests
 from ingest_api.readiness import NotNeededToBeReady
 from ingest_api.settings import IngestSettings
 from ingest_api.status_client import StatusClient
+from ingest_api.withdrawals import Withdrawals
 
 
 def build(settings: IngestSettings) -> Sequence[Part]:
@@ -60,9 +62,11 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     depths = QueueDepths(
         settings.rabbitmq_url.get_secret_value(), name="ingest-api", queues=QUEUES, on_look=backlog.look
     )
+    withdrawals = Withdrawals(WithdrawalStore(database), publisher, SYSTEM_CLOCK)
     acceptor = Acceptor(
         publisher,
         Payloads(database),
+        withdrawals,
         backlog,
         SYSTEM_CLOCK,
         tenant=settings.tenant,
@@ -72,7 +76,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     )
     app = create_app(
         acceptor,
-        IdempotentRequests(keys, SYSTEM_CLOCK, settings.client_header_list),
+        IdempotentRequests(acceptor, withdrawals, keys, SYSTEM_CLOCK, settings.client_header_list),
         status_client,
         SYSTEM_CLOCK,
         cors_origins=settings.cors_origin_list,
@@ -82,4 +86,4 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     )
     limits = HttpLimits(connections=settings.max_connections)
     server = HttpServer(app, name="ingest-api", host=settings.http_host, port=settings.http_port, limits=limits)
-    return [publisher, depths, NotNeededToBeReady(database), status_client, server]
+    return [publisher, depths, NotNeededToBeReady(database), withdrawals, status_client, server]

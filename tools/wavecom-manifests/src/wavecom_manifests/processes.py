@@ -108,7 +108,12 @@ PROCESSES: Final[Mapping[str, Process]] = {
         publishes_to=[routing.EVENTS_EXCHANGE],
         # The end of what it refused after all, too.
         publishes_as=keys([types.REQUESTED, types.FAILED]) | direct_keys(routing.DISPATCHER_QUEUE),
-        collections={names.IDEMPOTENCY_KEYS: _WRITE, names.PAYLOADS: frozenset({"insert"})},
+        collections={
+            names.IDEMPOTENCY_KEYS: _WRITE,
+            names.PAYLOADS: frozenset({"insert"}),
+            # It claims what it refuses, so that no sender does.
+            names.DELIVERIES: _APPEND,
+        },
     ),
     "dispatcher": Process(
         settings=DispatcherSettings,

@@ -2,6 +2,9 @@
 
 A key is reserved before anything is published and completed after the broker's confirm. Whoever finds one that is
 reserved but not completed publishes the same notifications again: event ids are deterministic, so the two are one.
+
+A record is open until it is completed or withdrawn; one excludes the other. A withdrawn one is completed, where senders
+had some of its notifications already, or renewed with other ids.
 """
 
 from collections.abc import Sequence
@@ -37,13 +40,24 @@ class KeyRecord:
         fingerprint: of the request's body; another body under the same key is a mistake of the client.
         notification_ids: one per notification asked for, in order.
         accepted_at_ms: the time the notifications carry.
-        answer: None until every notification is confirmed.
+        answer: None until it is known; from then on it never changes.
+        withdrawn: a request for it was refused: what can still be withdrawn of it has to be, before anything else.
     """
 
     fingerprint: str
     notification_ids: Sequence[str]
     accepted_at_ms: int
     answer: StoredAnswer | None = None
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Completion:
+    """An answer for a record, as its owner knows it."""
+
+    record_id: str
+    record: KeyRecord
+    answer: StoredAnswer
 
 
 class IdempotencyKeys:
@@ -60,7 +74,7 @@ class IdempotencyKeys:
         self._reservations: Batcher[tuple[str, KeyRecord], KeyRecord | None] = Batcher(
             self._insert, max_items=_MAX_BATCH, linger_s=_LINGER_S, max_in_flight=2
         )
-        self._completions: Batcher[tuple[str, StoredAnswer], None] = Batcher(
+        self._completions: Batcher[_Completion, KeyRecord | None] = Batcher(
             self._update, max_items=_MAX_BATCH, linger_s=_LINGER_S, max_in_flight=2
         )
 
@@ -71,9 +85,23 @@ class IdempotencyKeys:
         """
         return await self._reservations.submit((record_id, record))
 
-    async def complete(self, record_id: str, answer: StoredAnswer) -> None:
-        """Store what the client is told; from now on it is all that a retry gets."""
-        await self._completions.submit((record_id, answer))
+    async def complete(self, record_id: str, record: KeyRecord, answer: StoredAnswer) -> KeyRecord | None:
+        """Store the answer, if the record is as the caller knows it. None: it is stored, and all that a retry gets.
+
+        Else the record that is there: another answer was first, or it was withdrawn or renewed; or it has expired, and
+        comes back as the caller knows it.
+        """
+        return await self._completions.submit(_Completion(record_id, record, answer))
+
+    async def withdraw(self, record_id: str, record: KeyRecord) -> KeyRecord | None:
+        """Withdraw the record if it is open and has these ids; the record that is there then. None: it has expired."""
+        return await self._change(record_id, record, {"withdrawn": True}, withdrawn=False)
+
+    async def renew(self, record_id: str, record: KeyRecord, by: KeyRecord) -> KeyRecord | None:
+        """Put other ids in the place of a withdrawn record's; the record that is there then. None: it has expired."""
+        document = self._to_document(record_id, by)
+        del document["_id"]
+        return await self._change(record_id, record, document, withdrawn=True)
 
     async def _insert(self, reservations: list[tuple[str, KeyRecord]]) -> Sequence[KeyRecord | BaseException | None]:
         metrics.BATCH_SIZE.labels("idempotency key").observe(len(reservations))
@@ -87,14 +115,30 @@ class IdempotencyKeys:
             found.get(record_id, gone) if index in taken else None for index, (record_id, _) in enumerate(reservations)
         ]
 
-    async def _update(self, completions: list[tuple[str, StoredAnswer]]) -> Sequence[None]:
+    async def _update(self, completions: list[_Completion]) -> Sequence[KeyRecord | None]:
         updates = [
-            UpdateOne({"_id": record_id}, {"$set": {"answer": {"status": answer.status_code, "body": answer.body}}})
-            for record_id, answer in completions
+            UpdateOne(
+                _as_known(one.record_id, one.record, withdrawn=one.record.withdrawn),
+                {"$set": {"answer": {"status": one.answer.status_code, "body": one.answer.body}}},
+            )
+            for one in completions
         ]
-        with operation_timeout(self._timeout_s), database_errors():
-            await self._collection.bulk_write(updates, ordered=False)
-        return [None] * len(completions)
+        with operation_timeout(self._timeout_s):
+            with database_errors():
+                done = await self._collection.bulk_write(updates, ordered=False)
+            if done.matched_count == len(updates):
+                return [None] * len(updates)
+            # At least one was not as known.
+            found = await self._find({one.record_id for one in completions})
+        return [_unless_done(one, found.get(one.record_id, one.record)) for one in completions]
+
+    async def _change(
+        self, record_id: str, record: KeyRecord, fields: Document, *, withdrawn: bool
+    ) -> KeyRecord | None:
+        with operation_timeout(self._timeout_s):
+            with database_errors():
+                await self._collection.update_one(_as_known(record_id, record, withdrawn=withdrawn), {"$set": fields})
+            return (await self._find({record_id})).get(record_id)
 
     async def _find(self, record_ids: set[str]) -> dict[str, KeyRecord]:
         with database_errors():
@@ -109,7 +153,20 @@ class IdempotencyKeys:
             "acceptedAt": DatetimeMS(record.accepted_at_ms),
             "expiresAt": DatetimeMS(record.accepted_at_ms + self._keep_ms),
             "answer": None,
+            "withdrawn": False,
         }
+
+
+def _as_known(record_id: str, record: KeyRecord, *, withdrawn: bool) -> Document:
+    """The filter for a record without an answer, with these ids: the first is never another's."""
+    first = record.notification_ids[0]
+    # A record of an earlier version does not say whether it is withdrawn.
+    return {"_id": record_id, "ids.0": first, "answer": None, "withdrawn": True if withdrawn else {"$ne": True}}
+
+
+def _unless_done(completion: _Completion, found: KeyRecord) -> KeyRecord | None:
+    same = found.answer == completion.answer and found.notification_ids == completion.record.notification_ids
+    return None if same else found
 
 
 def _from_document(document: Document) -> KeyRecord:
@@ -119,4 +176,5 @@ def _from_document(document: Document) -> KeyRecord:
         notification_ids=document["ids"],
         accepted_at_ms=int(document["acceptedAt"]),
         answer=StoredAnswer(answer["status"], answer["body"]) if answer else None,
+        withdrawn=document.get("withdrawn", False),
     )

@@ -23,6 +23,8 @@ _MAX_BATCH: Final = 500
 _LINGER_S: Final = 0.010
 # Of one write. Short, for a client waits; who withdraws tries again.
 _TIMEOUT_S: Final = 2.0
+# A sender of a version that does not know withdrawals takes one for a claim: it waits, longer than an update lasts.
+_OF_OLD_SENDERS_MS: Final = 3_600_000
 
 
 class Withdrawals:
@@ -49,13 +51,15 @@ class Withdrawals:
 
     async def _insert(self, notification_ids: list[str]) -> Sequence[bool]:
         metrics.BATCH_SIZE.labels("withdrawal").observe(len(notification_ids))
-        at = DatetimeMS(self._clock.now_ms())
+        at_ms = self._clock.now_ms()
         # The same one may be asked for twice at once.
         keys = [f"{one}:1" for one in notification_ids]
         with operation_timeout(self._timeout_s):
-            documents = [_document(key, at) for key in keys]
+            documents = [_document(key, at_ms) for key in keys]
             there = [keys[place] for place in await insert_new(self._collection, documents)]
             claimed = await self._claimed(there) if there else set[str]()
+        metrics.WITHDRAWALS.labels("withdrawn").inc(len(keys) - len(there))
+        metrics.WITHDRAWALS.labels("claimed").inc(len(claimed))
         return [key not in claimed for key in keys]
 
     async def _claimed(self, keys: Sequence[str]) -> set[str]:
@@ -65,6 +69,14 @@ class Withdrawals:
         return {document["_id"] for document in found if document.get("kind") != _KIND}
 
 
-def _document(key: str, at: DatetimeMS) -> Document:
-    outcome = {"error": ERROR}
-    return {"_id": key, "at": at, "owner": "", "leaseUntil": at, "kind": _KIND, "outcome": outcome, "endedAt": at}
+def _document(key: str, at_ms: int) -> Document:
+    at = DatetimeMS(at_ms)
+    return {
+        "_id": key,
+        "at": at,
+        "owner": "",
+        "leaseUntil": DatetimeMS(at_ms + _OF_OLD_SENDERS_MS),
+        "kind": _KIND,
+        "outcome": {"error": ERROR},
+        "endedAt": at,
+    }

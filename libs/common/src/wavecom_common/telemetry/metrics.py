@@ -40,6 +40,14 @@ HTTP_CUT: Final = Counter(
 REQUESTS_IN_FLIGHT: Final = Gauge("wavecom_http_requests_in_flight", "Requests being worked on", ["kind"])
 # ingest-api
 REQUEST_MEMORY_BYTES: Final = Gauge("wavecom_http_request_memory_bytes", "What POSTs hold in memory, estimated")
+# ingest-api
+WITHDRAWALS: Final = Counter(
+    "wavecom_withdrawals",
+    "Notifications of requests that were refused: withdrawn, claimed by a sender before, or dropped for want of room",
+    ["result"],
+)
+# ingest-api
+WITHDRAWALS_PENDING: Final = Gauge("wavecom_withdrawals_pending", "Notifications whose withdrawal is not done yet")
 # senders
 SENT: Final = Counter("wavecom_notifications_sent", "Notifications sent", ["channel", "priority"])
 # senders and dispatcher

@@ -2,7 +2,8 @@
 
 Each is accepted or refused for itself. 201: all were accepted; 207: some were; 400: none was. Whatever refuses a single
 notification for another reason than its own content (503, 413, 422) refuses the whole call, and the least urgent
-notification decides whether too much is waiting.
+notification decides whether too much is waiting. One exception: of a call that could not be confirmed, senders may have
+some already; those are accepted, and the answer is 207.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ from starlette.types import Receive, Scope
 from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
-from ingest_api.accept import Acceptor
+from ingest_api.accept import Accepted, Acceptor
 from ingest_api.body import read_body
 from ingest_api.channels import NotificationRequest
 from ingest_api.errors import FieldError, Refusal, invalid
-from ingest_api.idempotency import REPLAYED_HEADER, IdempotentRequests, fingerprint_of, key_of
+from ingest_api.idempotency import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.keyed import IdempotentRequests, Wanted
 from ingest_api.routes.create import created
 from ingest_api.validation import parse_json, parse_notification
 
@@ -53,12 +55,12 @@ class CreateBatch:
         if key is None:
             return _response(_answer(checked, await self._acceptor.accept(requests)))
 
-        async def accept(record: KeyRecord) -> StoredAnswer:
+        def events(record: KeyRecord) -> list[Event]:
             ids = [record.notification_ids[place] for place in places]
-            return _answer(checked, await self._acceptor.accept_as(requests, ids, record.accepted_at_ms))
+            return self._acceptor.events(requests, ids, record.accepted_at_ms)
 
-        record_id = self._keyed.record_id_of(scope, key, tenant=self._acceptor.tenant)
-        answered = await self._keyed.answer(record_id, fingerprint_of(body), count=len(checked), accept=accept)
+        wanted = Wanted(len(checked), events, lambda accepted: _answer(checked, accepted))
+        answered = await self._keyed.answer(self._keyed.record_id_of(scope, key), fingerprint_of(body), wanted)
         response = _response(answered.answer)
         if answered.replayed:
             response.headers[REPLAYED_HEADER] = "true"
@@ -96,21 +98,25 @@ def _check(value: Any) -> Checked:
         return refusal
 
 
-def _answer(checked: Sequence[Checked], events: Sequence[Event]) -> StoredAnswer:
-    message = f"{len(events):,} of {len(checked):,} notifications created and queued for processing"
-    content = {"status": "success", "message": message, "data": _data(checked, events)}
-    return StoredAnswer(201 if len(events) == len(checked) else 207, orjson.dumps(content))
+def _answer(checked: Sequence[Checked], accepted: Sequence[Accepted]) -> StoredAnswer:
+    data = _data(checked, accepted)
+    message = f"{data['accepted']:,} of {len(checked):,} notifications created and queued for processing"
+    content = {"status": "success", "message": message, "data": data}
+    return StoredAnswer(207 if data["rejected"] else 201, orjson.dumps(content))
 
 
-def _data(checked: Sequence[Checked], events: Sequence[Event]) -> dict[str, Any]:
-    accepted = iter(events)
+def _data(checked: Sequence[Checked], accepted: Sequence[Accepted]) -> dict[str, Any]:
+    """What became of each: refused for what it holds, or accepted, or refused although it was valid."""
+    valid = iter(accepted)
+    ended = [item if isinstance(item, Refusal) else next(valid) for item in checked]
     results = [
-        _refused(index, item)
-        if isinstance(item, Refusal)
-        else {"index": index, "status": "success", "data": created(next(accepted))}
-        for index, item in enumerate(checked)
+        _refused(index, one)
+        if isinstance(one, Refusal)
+        else {"index": index, "status": "success", "data": created(one)}
+        for index, one in enumerate(ended)
     ]
-    return {"accepted": len(events), "rejected": len(checked) - len(events), "results": results}
+    rejected = sum(isinstance(one, Refusal) for one in ended)
+    return {"accepted": len(ended) - rejected, "rejected": rejected, "results": results}
 
 
 def _refused(index: int, refusal: Refusal) -> dict[str, Any]:

@@ -1,21 +1,18 @@
 """`POST /api/notifications`."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope
-from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
+from wavecom_common.storage.idempotency import StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
-from ingest_api.accept import Acceptor
+from ingest_api.accept import Accepted, Acceptor
 from ingest_api.body import MAX_BODY_BYTES, read_body
-from ingest_api.idempotency import (
-    REPLAYED_HEADER,
-    IdempotentRequests,
-    fingerprint_of,
-    key_of,
-)
+from ingest_api.idempotency import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.keyed import IdempotentRequests, Wanted
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso
 from ingest_api.validation import parse_json, parse_notification
@@ -42,18 +39,24 @@ class CreateNotification:
         request = parse_notification(body)
         if key is None:
             [event] = await self._acceptor.accept([request])
+            assert isinstance(event, Event)
             return _response(_created(event), event.notification_id)
-
-        async def accept(record: KeyRecord) -> StoredAnswer:
-            [event] = await self._acceptor.accept_as([request], record.notification_ids, record.accepted_at_ms)
-            return StoredAnswer(201, _created(event))
-
-        record_id = self._keyed.record_id_of(scope, key, tenant=self._acceptor.tenant)
-        answered = await self._keyed.answer(record_id, fingerprint_of(body), count=1, accept=accept)
+        wanted = Wanted(
+            1,
+            lambda record: self._acceptor.events([request], record.notification_ids, record.accepted_at_ms),
+            _answer,
+        )
+        answered = await self._keyed.answer(self._keyed.record_id_of(scope, key), fingerprint_of(body), wanted)
         response = _response(answered.answer.body, _id_in(answered.answer.body))
         if answered.replayed:
             response.headers[REPLAYED_HEADER] = "true"
         return response
+
+
+def _answer(accepted: Sequence[Accepted]) -> StoredAnswer:
+    [event] = accepted
+    assert isinstance(event, Event)
+    return StoredAnswer(201, _created(event))
 
 
 def _created(event: Event) -> bytes:

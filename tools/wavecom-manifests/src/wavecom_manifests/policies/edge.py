@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ingest_api.accept import CONCLUDE_S
 from ingest_api.access import AllowedHosts
+from ingest_api.body import BODY_TIMEOUT_S
 from ingest_api.routes.batch import MAX_BATCH_BYTES
 from ingest_api.settings import IngestSettings
 from pydantic import ValidationError
@@ -42,8 +44,10 @@ def _ingress(ingress: Object, settings: IngestSettings | None) -> Iterator[Findi
     hosts = {rule.get("host", "any host") for rule in ingress.spec["rules"]}
     yield from (ingress.finding(f"serves {host} without TLS") for host in sorted(hosts - served))
     if settings is not None:
-        if _number(annotations.get(_WAIT, "")) <= settings.accept_timeout_s:
-            yield ingress.finding(f"gives up on an answer that may take {settings.accept_timeout_s:g} s")
+        # The body, all steps up to the confirm, and the conclusion.
+        answer_s = BODY_TIMEOUT_S + settings.accept_timeout_s + CONCLUDE_S
+        if _number(annotations.get(_WAIT, "")) <= answer_s:
+            yield ingress.finding(f"gives up on an answer that may take {answer_s:g} s")
         yield from _not_served(ingress, settings, sorted(hosts))
 
 
