@@ -1,20 +1,23 @@
 """`wavecom dead` against a real broker."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from aio_pika import Message
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
-from wavecom_common.events import codec, routing
+from wavecom_common.events import codec, routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, SystemClock
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter
 from wavecom_common.messaging.settlement import Settlement
-from wavecom_common.testing.broker import depth, publishing
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.testing.broker import depth, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -23,23 +26,46 @@ QUEUE = routing.sender_queue("sms", "high")
 
 
 @pytest.fixture
-def broker(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def broker(broker_url: str, mongodb_url: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the command looks."""
     monkeypatch.setenv("WAVECOM_RABBITMQ_URL", broker_url)
+    monkeypatch.setenv("WAVECOM_MONGODB_URL", mongodb_url)
+    monkeypatch.setenv("WAVECOM_MONGODB_DATABASE", database_name)
     return broker_url
+
+
+@pytest.fixture
+async def store(broker: str, mongodb_url: str, database_name: str) -> AsyncIterator[EventStore]:
+    """What happened, as far as it is stored."""
+    database = Database(mongodb_url, database_name)
+    yield EventStore(database)
+    await database.close()
 
 
 @pytest.fixture
 async def dead(broker: str) -> list[Event]:
     """Three dead letters: two for one reason, one for another."""
     await topology.apply(broker, topology.plan([1000]), settle_s=0)
-    events = [a_dispatch(request=a_request(channel="sms", priority="high", message="a secret")) for _ in range(3)]
+    events = [attempt() for _ in range(3)]
     reasons = ["handler failed: ValueError", "handler failed: ValueError", "given out 21 times"]
     async with publishing(broker) as publisher:
         settlement = Settlement(publisher, SYSTEM_CLOCK)
         incoming = Incoming(QUEUE, "m", events, asyncio.Event())
         await settlement.settle(incoming, [DeadLetter(reason) for reason in reasons])
     return events
+
+
+def attempt(*, days_ago: int = 0, message: str = "a secret") -> Event:
+    now_ms = SYSTEM_CLOCK.now_ms() - days_ago * 24 * 3600 * 1000
+    return a_dispatch(request=a_request(channel="sms", priority="high", message=message, now_ms=now_ms), now_ms=now_ms)
+
+
+async def dead_letter(url: str, *events: Event) -> None:
+    """As the broker gives up a message: with all events that are in it."""
+    async with connected(url, "test") as connection:
+        exchange = await (await connection.channel()).get_exchange(routing.DEAD_EXCHANGE, ensure=False)
+        [batch] = codec.encode(events, compress_above_bytes=16_384)
+        await exchange.publish(Message(batch.body, content_type=codec.CONTENT_TYPE), QUEUE)
 
 
 def wavecom(*arguments: str) -> str:
@@ -81,6 +107,46 @@ async def test_replay_sends_only_what_matches_back_to_its_own_queue(dead: list[E
     assert await depth(broker_url, routing.PROJECTOR_QUEUE) == told
 
 
+async def test_replay_sends_nothing_again_that_was_sent_meanwhile(
+    dead: list[Event], broker_url: str, store: EventStore
+) -> None:
+    sent = types.sent(dead[0], provider="p", provider_message_id="x", now_ms=SYSTEM_CLOCK.now_ms())
+    await store.append([dead[0], sent])
+    for dry in (["--dry-run"], []):
+        output = await in_thread("replay", QUEUE, "--rate", "1000", *dry)
+        assert f"{dead[0].event_id}  not sent: already sent at 20" in output
+        assert "1 over, and left" in output
+    assert {event.event_id for event in await taken(broker_url, QUEUE)} == {event.event_id for event in dead[1:]}
+    assert await depth(broker_url, routing.dead_queue(QUEUE)) == 1
+    assert "0 replayed" in (dropped := await in_thread("replay", QUEUE, "--drop-over"))
+    assert "1 over, and dropped" in dropped
+    assert await depth(broker_url, routing.dead_queue(QUEUE)) == 0
+
+
+async def test_replay_reports_as_unknown_what_the_ledger_may_have_forgotten(broker_url: str, store: EventStore) -> None:
+    await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
+    old = attempt(days_ago=20)
+    await dead_letter(broker_url, old)
+    output = await in_thread("replay", QUEUE)
+    assert "1 replayed" in output
+    assert "1 reported as unknown first" in output
+    assert [event.event_id for event in await taken(broker_url, QUEUE)] == [old.event_id]
+    assert [event.type for event in await taken(broker_url, routing.PROJECTOR_QUEUE)] == [types.OUTCOME_UNKNOWN]
+
+
+async def test_of_a_message_with_several_only_those_without_an_end_are_sent(broker_url: str, store: EventStore) -> None:
+    await topology.apply(broker_url, topology.plan([1000]), settle_s=0)
+    events = [attempt() for _ in range(3)]
+    await store.append([types.failed(events[1], error="e", reason=types.PERMANENT, now_ms=SYSTEM_CLOCK.now_ms())])
+    await dead_letter(broker_url, *events)
+    output = await in_thread("replay", QUEUE)
+    assert "2 replayed" in output
+    assert "1 over, and left" in output
+    assert [event.event_id for event in await taken(broker_url, QUEUE)] == [events[0].event_id, events[2].event_id]
+    assert events[1].event_id in (left := await in_thread("show", QUEUE))
+    assert events[0].event_id not in left
+
+
 async def test_replay_keeps_to_its_rate(dead: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
     pauses_s: list[float] = []
 
@@ -94,11 +160,7 @@ async def test_replay_keeps_to_its_rate(dead: list[Event], monkeypatch: pytest.M
 
 
 async def test_drop_of_a_notification_leaves_what_holds_those_of_others(dead: list[Event], broker_url: str) -> None:
-    # As the broker gives up a message: with everybody who is in it.
-    async with connected(broker_url, "test") as connection:
-        exchange = await (await connection.channel()).get_exchange(routing.DEAD_EXCHANGE, ensure=False)
-        [batch] = codec.encode(dead[:2], compress_above_bytes=16_384)
-        await exchange.publish(Message(batch.body, content_type=codec.CONTENT_TYPE), QUEUE)
+    await dead_letter(broker_url, *dead[:2])
     chosen = ["drop", QUEUE, "--notification", dead[0].notification_id]
     assert "1 would be dropped" in await in_thread(*chosen, "--dry-run")
     assert "1 dropped" in await in_thread(*chosen, "--yes")

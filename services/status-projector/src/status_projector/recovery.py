@@ -20,7 +20,8 @@ RETRY: Final = "retry"
 FORGOTTEN: Final = "forgotten"
 
 # A day less than the ledger keeps, for clocks and for what is still on its way.
-_FORGOTTEN_AFTER_MS: Final = (LEDGER_DAYS - 1) * 24 * 3600 * 1000
+FORGOTTEN_AFTER_MS: Final = (LEDGER_DAYS - 1) * 24 * 3600 * 1000
+FORGOTTEN_ERROR: Final = "nobody knows any more whether it was sent"
 _LOST_ERROR: Final = "the request was lost with the broker's data before it was stored"
 
 
@@ -44,7 +45,7 @@ def missing(events: Sequence[Event], now_ms: int) -> Order | None:
     if request is None or any(event.type in types.TERMINAL_TYPES for event in events):
         return None
     attempt = max(event.attempt for event in events)
-    forgotten = now_ms - max(event.occurred_at_ms for event in events) > _FORGOTTEN_AFTER_MS
+    forgotten = now_ms - max(event.occurred_at_ms for event in events) > FORGOTTEN_AFTER_MS
     if attempt == 0 and not forgotten:
         return Order(REQUEST, request, routing.DISPATCHER_QUEUE, request.occurred_at_ms)
     scheduled = _find(events, types.RETRY_SCHEDULED, attempt)
@@ -101,8 +102,7 @@ def _forgotten(work: Event, now_ms: int) -> Order:
     action = unknown_action(work)
     told = [types.outcome_unknown(work, action=action, now_ms=now_ms)]
     if action == FAIL:
-        error = "nobody knows any more whether it was sent"
-        told.append(types.failed(work, error=error, reason=types.UNKNOWN, now_ms=now_ms))
+        told.append(types.failed(work, error=FORGOTTEN_ERROR, reason=types.UNKNOWN, now_ms=now_ms))
         return Order(FORGOTTEN, told=told)
     queue = routing.sender_queue(work.channel, work.priority)
     return Order(FORGOTTEN, work, queue, work.occurred_at_ms, told)

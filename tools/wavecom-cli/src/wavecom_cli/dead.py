@@ -2,16 +2,23 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from wavecom_common.events import routing
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.messaging import dead_letters
-from wavecom_common.messaging.dead_letters import Dead
+from wavecom_common.messaging.dead_letters import Dead, Replayer
+from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.event_store import EventStore
+
+from wavecom_cli.link import database
+from wavecom_cli.replay import Counts, Replay
 
 app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled.")
 _console = Console(soft_wrap=True)
@@ -57,6 +64,9 @@ def replay(
     notification: Notification = "",
     limit: Limit = 10_000,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second at most.")] = 50.0,
+    drop_over: Annotated[
+        bool, typer.Option("--drop-over", help="Drop those that are over for good, instead of leaving them.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send them back to the queue they came from, once the cause is gone.
@@ -64,17 +74,31 @@ def replay(
     A sender's that was given up gets a next attempt, beyond maxAttempts if need be, with the same dedup key; its status
     goes from failed to sent when it succeeds. Replayed twice it is sent once.
 
+    The event store is asked first, so the database has to be there: what was sent meanwhile, or ended otherwise, is not
+    sent again and stays where it is. What is so old that the delivery ledger may have forgotten it is reported with
+    DeliveryOutcomeUnknown before it is sent.
+
     Only those that are there when it begins: one that is refused again stays, until the next replay.
     """
     _check(queue)
 
-    async def run() -> int:
-        async with dead_letters.replaying(_url(), per_second=rate) as send:
-            return await _take(
-                queue, lambda dead: _matches(dead, reason, notification), limit, None if dry_run else send
-            )
+    async def run() -> Counts:
+        settings = Settings.load()
+        async with database(settings) as link, _publisher() as publisher, _replayer(rate, dry_run) as replayer:
+            replay = Replay(EventStore(link), publisher, replayer, drop_over, _say)
 
-    _console.print(f"{asyncio.run(run())} {'would be ' if dry_run else ''}replayed")
+            async def take(dead: Dead) -> bool:
+                return _matches(dead, reason, notification) and await replay.take(dead)
+
+            await dead_letters.walk(_url(), queue, take, limit=limit)
+        return replay.counts
+
+    would, counts = "would be " if dry_run else "", asyncio.run(run())
+    _say(f"{counts.replayed} {would}replayed")
+    if counts.unknown:
+        _say(f"{counts.unknown} {would}reported as unknown first: older than the ledger's memory")
+    if counts.over:
+        _say(f"{counts.over} over, and {f'{would}dropped' if drop_over else 'left; --drop-over drops them'}")
 
 
 @app.command()
@@ -101,6 +125,29 @@ def drop(
         _take(queue, lambda dead: _matches_whole(dead, reason, notification), limit, None if dry_run else away)
     )
     _console.print(f"{count} {'would be ' if dry_run else ''}dropped")
+
+
+@asynccontextmanager
+async def _publisher() -> AsyncIterator[EventPublisher]:
+    publisher = EventPublisher(_url(), name="wavecom dead replay", required_queues=[routing.PROJECTOR_QUEUE])
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@asynccontextmanager
+async def _replayer(rate: float, dry_run: bool) -> AsyncIterator[Replayer | None]:
+    if dry_run:
+        yield None
+        return
+    async with dead_letters.replaying(_url(), per_second=rate) as replayer:
+        yield replayer
+
+
+def _say(line: str) -> None:
+    _console.print(line, markup=False)
 
 
 async def _take(

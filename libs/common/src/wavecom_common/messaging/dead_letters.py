@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, repeat
+from typing import Final
 
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage, HeadersType
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, HeadersType
 from aio_pika.exceptions import DeliveryError, PublishError
+from pamqp.common import FieldValue
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.events import codec, routing
@@ -17,8 +19,10 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.connection import broker_errors, connected
-from wavecom_common.messaging.settlement import DEAD_AT_HEADER, REASON_HEADER, REPLAYED_HEADER
+from wavecom_common.messaging.settlement import DEAD_AT_HEADER, QUEUE_HEADER, REASON_HEADER, REPLAYED_HEADER
 from wavecom_common.messaging.topology import message_counts, plan
+
+_COMPRESS_ABOVE_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,20 @@ class Dead:
     body: bytes
     content_type: str | None
     content_encoding: str | None
+
+    def of(self, events: Sequence[Event]) -> "Sequence[Dead]":
+        """The same with some of its events only: one, or several where they are large."""
+        bodies = codec.encode(events, compress_above_bytes=_COMPRESS_ABOVE_BYTES)
+        return [
+            replace(
+                self,
+                events=codec.decode(one.body, content_type=codec.CONTENT_TYPE, content_encoding=one.content_encoding),
+                body=one.body,
+                content_type=codec.CONTENT_TYPE,
+                content_encoding=one.content_encoding,
+            )
+            for one in bodies
+        ]
 
 
 def queues() -> list[str]:
@@ -90,45 +108,60 @@ async def walk(url: str, queue: str, take: Callable[[Dead], Awaitable[bool]], *,
     return taken
 
 
-@asynccontextmanager
-async def replaying(url: str, *, per_second: float) -> AsyncIterator[Callable[[Dead], Awaitable[bool]]]:
-    """A `take` that sends each dead letter back to the queue it came from, and to no other, at that rate at most.
+class Replayer:
+    """Sends dead letters back to the queues they came from, so many a second at most, each confirmed."""
 
-    It raises `Overloaded` when that queue is full, and `Unroutable` when it is not there.
-    """
-    async with connected(url, "wavecom dead replay") as connection:
-        yield await _replayer(connection, per_second)
+    def __init__(self, channel: AbstractChannel, per_second: float) -> None:
+        self._channel = channel
+        self._pauses_s = chain([0.0], repeat(1 / per_second))
 
+    async def __call__(self, dead: Dead) -> bool:
+        """Send it back to its queue, and to no other; a `take` for `walk`.
 
-async def _replayer(connection: AbstractConnection, per_second: float) -> Callable[[Dead], Awaitable[bool]]:
-    with broker_errors():
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        exchange = await channel.get_exchange(routing.EVENTS_EXCHANGE, ensure=False)
-    pauses_s = chain([0.0], repeat(1 / per_second))
-
-    async def take(dead: Dead) -> bool:
+        Raises:
+            Overloaded: that queue is full.
+            Unroutable: it is not there.
+        """
         # Before and not after it: what was sent leaves its dead-letter queue at once.
-        await SYSTEM_CLOCK.sleep(next(pauses_s))
+        await SYSTEM_CLOCK.sleep(next(self._pauses_s))
+        # None of its past: it starts afresh.
+        await self._publish(routing.EVENTS_EXCHANGE, routing.direct_key(dead.queue), dead, {REPLAYED_HEADER: 1})
+        return True
+
+    async def put_back(self, dead: Dead) -> None:
+        """Put a part of a dead letter into its dead-letter queue, as one of its own; raises as sending does."""
+        headers: dict[str, FieldValue] = {QUEUE_HEADER: dead.queue, REASON_HEADER: dead.reason}
+        if dead.dead_at_ms is not None:
+            headers[DEAD_AT_HEADER] = dead.dead_at_ms
+        await self._publish(routing.DEAD_EXCHANGE, dead.queue, dead, headers)
+
+    async def _publish(self, exchange: str, key: str, dead: Dead, headers: dict[str, FieldValue]) -> None:
         message = Message(
             dead.body,
             message_id=new_message_id(),
             content_type=dead.content_type,
             content_encoding=dead.content_encoding,
             delivery_mode=DeliveryMode.PERSISTENT,
-            # None of its past: it starts afresh.
-            headers={REPLAYED_HEADER: 1},
+            headers=headers,
         )
         with broker_errors():
             async with asyncio.timeout(10):
-                await _publish(exchange, dead.queue, message)
-        return True
-
-    return take
+                target = await self._channel.get_exchange(exchange, ensure=False)
+                await _publish(target, key, dead.queue, message)
 
 
-async def _publish(exchange: AbstractExchange, queue: str, message: Message) -> None:
+@asynccontextmanager
+async def replaying(url: str, *, per_second: float) -> AsyncIterator[Replayer]:
+    """A replayer over a link of its own."""
+    async with connected(url, "wavecom dead replay") as connection:
+        with broker_errors():
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        yield Replayer(channel, per_second)
+
+
+async def _publish(exchange: AbstractExchange, key: str, queue: str, message: Message) -> None:
     try:
-        await exchange.publish(message, routing.direct_key(queue), mandatory=True)
+        await exchange.publish(message, key, mandatory=True)
     except PublishError as error:
         raise Unroutable(f"queue {queue} is missing: run `wavecom topology apply`") from error
     except DeliveryError as error:
