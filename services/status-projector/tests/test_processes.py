@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aio_pika
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 from status_projector.bootstrap import build_projector, build_query
 from status_projector.query_server import QueryServer
 from status_projector.settings import ProjectorSettings, QuerySettings
 from wavecom_common.events import routing, types
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging import topology
+from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.settlement import REASON_HEADER
 from wavecom_common.testing.builders import a_dispatch, a_request
@@ -40,6 +41,24 @@ async def publisher(environment: pytest.MonkeyPatch, broker_url: str) -> AsyncIt
     publisher = EventPublisher(broker_url, name="test", required_queues=[])
     async with _running([publisher, *build_projector(ProjectorSettings.load())]):
         yield publisher
+
+
+async def test_dead_letters_are_counted_by_the_queue_they_came_from(
+    environment: pytest.MonkeyPatch, broker_url: str
+) -> None:
+    environment.setattr(dead_letters, "_WATCH_INTERVAL_S", 0.1)
+    await topology.apply(broker_url, topology.plan(ProjectorSettings.load().broker_delays_ms), settle_s=0)
+    queue = routing.sender_queue("push", "low")
+
+    def counted() -> float | None:
+        return REGISTRY.get_sample_value("wavecom_dead_letters", {"queue": queue})
+
+    publisher = EventPublisher(broker_url, name="test", required_queues=[])
+    async with _running([publisher, *build_projector(ProjectorSettings.load())]):
+        await eventually(lambda: counted() == 0)
+        for _ in range(2):
+            await publisher.publish_message(routing.DEAD_EXCHANGE, queue, publisher.message([a_request()]))
+        await eventually(lambda: counted() == 2)
 
 
 async def test_published_events_are_answered_from(publisher: EventPublisher) -> None:

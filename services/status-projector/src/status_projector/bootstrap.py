@@ -10,6 +10,7 @@ from wavecom_common.hosting.held_reports import HeldReports
 from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS
 from wavecom_common.kernel.ids import new_owner
+from wavecom_common.messaging import dead_letters
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.event_store import EventStore
@@ -60,7 +61,8 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
     ]
     reports = HeldReports(consumer.held_messages, HeldWork(database), owner=new_owner("status-projector"))
     # The consumer ends first: a sweep may take long, and may be cut short.
-    return [database, publisher, *sweepers, reports, projector, consumer]
+    watch = dead_letters.watch(url, name="status-projector")
+    return [database, publisher, watch, *sweepers, reports, projector, consumer]
 
 
 def _limits(settings: ProjectorSettings) -> Sequence[Limits]:

@@ -18,6 +18,7 @@ from wavecom_common.events import routing, types
 from wavecom_common.events.channels import CHANNELS, PRIORITIES, Channel
 from wavecom_common.hosting.sender import SenderSettings
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
+from wavecom_common.messaging import dead_letters
 from wavecom_common.storage import names
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -128,8 +129,9 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "status-projector": Process(
         settings=ProjectorSettings,
         reads=[routing.PROJECTOR_QUEUE],
-        # The sweeper looks whether a queue has a backlog, and sends into those that have none what stands still.
-        asks_for=[routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES],
+        # The sweeper looks whether a queue has a backlog, and sends into those that have none what stands still. And a
+        # metric says how much lies in the dead-letter queues.
+        asks_for=[routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES, *map(routing.dead_queue, dead_letters.queues())],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         publishes_as=_ENDS | direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
         uses_every_delay=True,

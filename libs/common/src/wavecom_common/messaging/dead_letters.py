@@ -1,7 +1,7 @@
 """Looking through a dead-letter queue, and taking messages out of it: to where they came from, or away for good."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,10 +19,13 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Undecodable, Unroutable
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.connection import broker_errors, connected
+from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.settlement import DEAD_AT_HEADER, QUEUE_HEADER, REASON_HEADER, REPLAYED_HEADER
 from wavecom_common.messaging.topology import message_counts, plan
+from wavecom_common.telemetry import metrics
 
 _COMPRESS_ABOVE_BYTES: Final = 16_384
+_WATCH_INTERVAL_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,17 @@ def queues() -> list[str]:
     """The queues that have a dead-letter queue."""
     names = {queue.name for queue in plan([]).queues}
     return sorted(name for name in names if routing.dead_queue(name) in names)
+
+
+def watch(url: str, *, name: str) -> QueueDepths:
+    """Keeps the metric of what waits in each dead-letter queue; a component of a process."""
+
+    def count(depths: Mapping[str, int]) -> None:
+        for queue in queues():
+            metrics.DEAD_LETTERS.labels(queue).set(depths[routing.dead_queue(queue)])
+
+    dead = [routing.dead_queue(queue) for queue in queues()]
+    return QueueDepths(url, name=f"{name} dead letters", queues=dead, on_look=count, interval_s=_WATCH_INTERVAL_S)
 
 
 async def counts(url: str) -> dict[str, int]:

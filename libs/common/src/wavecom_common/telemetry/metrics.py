@@ -91,6 +91,8 @@ PROVIDER_WAITING: Final = Gauge(
 QUEUE_DEPTH: Final = Gauge("wavecom_queue_depth", "Messages ready in a queue this process reads", ["queue"])
 # every consumer
 DEAD_LETTERED: Final = Counter("wavecom_events_dead_lettered", "Events moved to a dead-letter queue", ["queue"])
+# status-projector
+DEAD_LETTERS: Final = Gauge("wavecom_dead_letters", "Messages that wait in a dead-letter queue", ["queue"])
 # every consumer
 HANDLER_RETRIES: Final = Counter("wavecom_events_handler_retries", "Events whose handling is retried", ["queue"])
 # publisher, ledger and projector
