@@ -15,7 +15,7 @@ from dispatcher.settings import DispatcherSettings
 
 def build(settings: DispatcherSettings) -> Sequence[Part]:
     """A consumer of requests and the publisher it needs."""
-    url = settings.rabbitmq_url.get_secret_value()
+    url = settings.broker_url
     senders = [routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES]
     publisher = EventPublisher(
         url,

@@ -137,5 +137,7 @@ def _client(settings: EmailSenderSettings) -> aiosmtplib.SMTP:
         password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
         use_tls=settings.smtp_tls == "tls",
         start_tls=settings.smtp_tls == "starttls",
+        cert_bundle=settings.tls_ca_file,
+        client_cert=settings.tls_cert_file,
         timeout=settings.provider_timeout_s,
     )

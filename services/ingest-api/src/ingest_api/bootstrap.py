@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
+from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.http import HttpServer
 from wavecom_common.hosting.http_limits import HttpLimits
@@ -36,7 +37,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
     """
     traced = tracing.wanted()
     publisher = EventPublisher(
-        settings.rabbitmq_url.get_secret_value(),
+        settings.broker_url,
         name="ingest-api",
         required_queues=(DISPATCHER_QUEUE, PROJECTOR_QUEUE),
         linger_s=settings.batch_linger_ms / 1000,
@@ -48,6 +49,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         settings.status_query_target,
         tenant=settings.tenant,
         interceptors=[rpc.ClientSpans()] if traced else None,
+        credentials=grpc_tls.channel_credentials(settings),
     )
     database = database_of(settings)
     keys = IdempotencyKeys(
@@ -59,9 +61,7 @@ def build(settings: IngestSettings) -> Sequence[Part]:
         Thresholds(settings.backlog_warning, settings.backlog_critical, settings.backlog_emergency),
         lambda: (publisher.messages_published, publisher.events_published),
     )
-    depths = QueueDepths(
-        settings.rabbitmq_url.get_secret_value(), name="ingest-api", queues=QUEUES, on_look=backlog.look
-    )
+    depths = QueueDepths(settings.broker_url, name="ingest-api", queues=QUEUES, on_look=backlog.look)
     withdrawals = Withdrawals(WithdrawalStore(database), publisher, SYSTEM_CLOCK)
     acceptor = Acceptor(
         publisher,

@@ -5,7 +5,7 @@ import ipaddress
 from pydantic import Field, ValidationInfo, field_validator
 from wavecom_common.events import codec
 from wavecom_common.hosting.http_limits import HttpLimits
-from wavecom_common.hosting.settings import Settings
+from wavecom_common.hosting.settings import GrpcSettings
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
 from ingest_api.channels.common import MAX_ATTEMPTS
@@ -13,7 +13,7 @@ from ingest_api.idempotency import CLIENT_HEADERS
 from ingest_api.intake import MAX_MEMORY_BYTES, MIB
 
 
-class IngestSettings(Settings):
+class IngestSettings(GrpcSettings):
     """A name below is the variable `WAVECOM_<NAME>` in upper case; units are in the names."""
 
     http_host: str = "127.0.0.1"

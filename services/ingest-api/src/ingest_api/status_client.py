@@ -68,10 +68,19 @@ class StatusClient:
     """The StatusReader over gRPC, spread over every address the target resolves to; a part of a process."""
 
     def __init__(
-        self, target: str, *, tenant: str, interceptors: list[grpc.aio.ClientInterceptor] | None = None
+        self,
+        target: str,
+        *,
+        tenant: str,
+        interceptors: list[grpc.aio.ClientInterceptor] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._tenant = tenant
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=_OPTIONS, interceptors=interceptors)
+        )
         self._stub = StatusQueryStub(self._channel)
 
     async def start(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from wavecom_common.events import routing
+from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.held_reports import HeldReports
 from wavecom_common.hosting.part import Part
@@ -33,7 +34,7 @@ _QUERY_TIMEOUT_S: Final = 3.0
 
 def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
     """A consumer of all events, the database, the publisher that dead-letters what it refuses, and the sweeper."""
-    url = settings.rabbitmq_url.get_secret_value()
+    url = settings.broker_url
     database = database_of(settings)
     publisher = EventPublisher(url, name="status-projector", required_queues=[routing.retry_name(LOOK_AGAIN_MS)])
     store, model = EventStore(database), LiveModel(database)
@@ -90,5 +91,6 @@ def build_query(settings: QuerySettings) -> Sequence[Part]:
         host=settings.grpc_host,
         port=settings.grpc_port,
         reflects=settings.grpc_reflection,
+        credentials=grpc_tls.server_credentials(settings),
     )
     return [database, server]

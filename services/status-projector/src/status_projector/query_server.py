@@ -46,6 +46,7 @@ class QueryServer:
         host: str,
         port: int,
         reflects: bool = False,
+        credentials: grpc.ServerCredentials | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.port = port
@@ -53,6 +54,7 @@ class QueryServer:
         self._reflects = reflects
         self._servicer = servicer
         self._depends_on = depends_on
+        self._credentials = credentials
         self._clock = clock
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -74,13 +76,18 @@ class QueryServer:
         if self._reflects:
             reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
-            self.port = server.add_insecure_port(f"{self._host}:{self.port}")
+            self.port = self._listen(server, f"{self._host}:{self.port}")
         except RuntimeError:
             raise ConfigurationError(f"query server: cannot listen on {self._host}:{self.port}") from None
         await server.start()
         self._server = server
         self._health_task = spawn_vital(self._tell_health(), "query server health")
         _log.info("listening", server="query", host=self._host, port=self.port)
+
+    def _listen(self, server: grpc.aio.Server, address: str) -> int:
+        if self._credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials)
 
     def ready(self) -> str | None:
         """None once calls are taken."""

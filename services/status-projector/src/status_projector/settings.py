@@ -1,7 +1,10 @@
 """The settings of both processes of this package."""
 
-from pydantic import Field
-from wavecom_common.hosting.settings import Settings
+from typing import Self
+
+from pydantic import Field, model_validator
+from wavecom_common.hosting.settings import GrpcSettings, Settings
+from wavecom_common.kernel.errors import ConfigurationError
 
 
 class ProjectorSettings(Settings):
@@ -22,7 +25,7 @@ class ProjectorSettings(Settings):
     sweep_most_waiting: int = Field(100, ge=0)
 
 
-class QuerySettings(Settings):
+class QuerySettings(GrpcSettings):
     """The query server's: where it listens, and how long it waits for a notification that was just accepted."""
 
     grpc_host: str = "127.0.0.1"
@@ -33,3 +36,9 @@ class QuerySettings(Settings):
     young_window_s: float = Field(10.0, ge=0, le=3600)
     young_wait_s: float = Field(2.0, ge=0, le=30)
     young_max_waiting: int = Field(200, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _has_a_certificate_to_serve(self) -> Self:
+        if self.grpc_tls != "none" and self.tls_cert_file is None:
+            raise ConfigurationError("WAVECOM_GRPC_TLS: a server with TLS needs WAVECOM_TLS_CERT_FILE")
+        return self

@@ -191,4 +191,4 @@ def _check(queue: str) -> None:
 
 
 def _url() -> str:
-    return Settings.load().rabbitmq_url.get_secret_value()
+    return Settings.load().broker_url

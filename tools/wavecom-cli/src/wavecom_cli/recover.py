@@ -56,7 +56,7 @@ def lines(recovered: Recovered, *, give_up: bool, dry_run: bool) -> list[str]:
 
 async def _run(rate: float, since: datetime | None, give_up: bool, dry_run: bool) -> Recovered:
     settings = Settings.load()
-    url = settings.rabbitmq_url.get_secret_value()
+    url = settings.broker_url
     await require_queues(url, settings.broker_delays_ms)
     publisher = EventPublisher(url, name="wavecom recover", required_queues=[])
     await publisher.start()

@@ -20,7 +20,7 @@ def apply() -> None:
     """
     settings = Settings.load()
     planned = broker.plan(settings.broker_delays_ms)
-    asyncio.run(broker.apply(settings.rabbitmq_url.get_secret_value(), planned))
+    asyncio.run(broker.apply(settings.broker_url, planned))
     print(f"{len(planned.exchanges)} exchanges and {len(planned.queues)} queues are there")
 
 
@@ -45,7 +45,7 @@ def migrate(
 
     migrated = asyncio.run(
         migration.migrate(
-            settings.rabbitmq_url.get_secret_value(),
+            settings.broker_url,
             broker.plan(settings.broker_delays_ms),
             wait_s=wait,
             on_progress=on_progress,

@@ -18,4 +18,6 @@ def database_of(
         operation_timeout_s=operation_timeout_s,
         write_concern=settings.mongodb_write_concern,
         only_answers=only_answers,
+        tls_ca_file=settings.tls_ca_file,
+        tls_cert_file=settings.tls_cert_file,
     )

@@ -101,7 +101,7 @@ def run_sender(
 def sender_parts(channel: Channel, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Part]:
     """The parts of a sender: publisher, database, ledger and consumer around the delivery loop."""
     name = f"{channel}-sender"
-    url = settings.rabbitmq_url.get_secret_value()
+    url = settings.broker_url
     publisher = EventPublisher(
         url,
         name=name,

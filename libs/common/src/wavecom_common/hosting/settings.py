@@ -2,10 +2,11 @@
 
 from typing import Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wavecom_common.events import codec
+from wavecom_common.hosting import tls
 from wavecom_common.kernel.backoff import retry_delay_ms
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.messaging.nodes import nodes_of
@@ -26,6 +27,10 @@ class Settings(BaseSettings):
     mongodb_database: str = Field("wavecom", min_length=1, max_length=38)
     # See `storage.client.WriteConcern`: anything but the default gives up what is promised.
     mongodb_write_concern: WriteConcern = MAJORITY
+    # Certificates of the authorities that servers are checked by, the system's when unset; and a certificate of our own
+    # with its key, in one file. For every link that uses TLS: an amqps:// URL, tls=true in MongoDB's, SMTP, gRPC.
+    tls_ca_file: str | None = None
+    tls_cert_file: str | None = None
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     # Liveness, readiness and metrics; port 0 is any free one, told in the log.
     admin_host: str = "127.0.0.1"
@@ -47,6 +52,26 @@ class Settings(BaseSettings):
     def _names_nodes(cls, url: SecretStr) -> SecretStr:
         nodes_of(url.get_secret_value())
         return url
+
+    @field_validator("tls_ca_file")
+    @classmethod
+    def _holds_authorities(cls, path: str | None) -> str | None:
+        if path is not None:
+            tls.check_ca_file(path)
+        return path
+
+    @field_validator("tls_cert_file")
+    @classmethod
+    def _holds_certificate_and_key(cls, path: str | None) -> str | None:
+        if path is not None:
+            tls.check_cert_file(path)
+        return path
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL with the certificates to use. It may hold a password."""
+        url = self.rabbitmq_url.get_secret_value()
+        return tls.broker_url(url, ca_file=self.tls_ca_file, cert_file=self.tls_cert_file)
 
     @property
     def retry_delays_ms(self) -> list[int]:
@@ -72,6 +97,19 @@ class Settings(BaseSettings):
             first = error.errors(include_input=False, include_url=False)[0]
             variable = "WAVECOM_" + "_".join(str(part) for part in first["loc"]).upper()
             raise ConfigurationError(f"{variable}: {first['msg']}") from None
+
+
+class GrpcSettings(Settings):
+    """Of both ends of the link between ingest-api and status-query."""
+
+    # `tls` checks the server, `mutual` both ends; the same at both.
+    grpc_tls: tls.GrpcTls = "none"
+
+    @model_validator(mode="after")
+    def _has_what_mutual_needs(self) -> Self:
+        if self.grpc_tls == "mutual" and not (self.tls_ca_file and self.tls_cert_file):
+            raise ConfigurationError("WAVECOM_GRPC_TLS: mutual needs WAVECOM_TLS_CA_FILE and WAVECOM_TLS_CERT_FILE")
+        return self
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

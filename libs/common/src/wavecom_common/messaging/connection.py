@@ -6,6 +6,7 @@ is built in one place can't be restored half. Its errors, of many families, beco
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, NoReturn
@@ -94,7 +95,7 @@ async def _connect(url: str, name: str, failed: dict[str, float]) -> AbstractCon
                         node.url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name}
                     )
         except Unavailable as error:
-            errors[node.name] = type(error.__cause__).__name__
+            errors[node.name] = _reason(error)
             failed[node.name] = asyncio.get_running_loop().time()
         else:
             if errors:
@@ -102,6 +103,19 @@ async def _connect(url: str, name: str, failed: dict[str, float]) -> AbstractCon
             return connection
     reasons = ", ".join(f"{node}: {reason}" for node, reason in errors.items())
     raise Unavailable(f"the broker cannot be reached ({reasons})", handed_over=False)
+
+
+def _reason(error: BaseException) -> str:
+    """The type of what the client library raised, or what TLS found wrong."""
+    cause = found = error.__cause__
+    seen: set[int] = set()
+    # The library raises an error again and again while it handles it: the chain may have no end.
+    while found is not None and not isinstance(found, ssl.SSLError) and id(found) not in seen:
+        seen.add(id(found))
+        found = found.__cause__ or found.__context__
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"TLS, {found.verify_message}"
+    return f"TLS, {found.reason}" if isinstance(found, ssl.SSLError) else type(cause).__name__
 
 
 def node_of(connection: AbstractConnection) -> str:

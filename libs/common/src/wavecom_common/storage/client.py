@@ -58,15 +58,20 @@ class Database:
         operation_timeout_s: float = OPERATION_TIMEOUT_S,
         write_concern: WriteConcern = MAJORITY,
         only_answers: bool = False,
+        tls_ca_file: str | None = None,
+        tls_cert_file: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Prepare the client; nothing is connected yet.
 
         With `only_answers` reads go where the URL's `readPreference` says: for a process whose reads decide nothing.
 
+        The files (see `hosting.settings`) count where the URL asks for TLS.
+
         Raises:
             ConfigurationError: the URL is not one of MongoDB's.
         """
+        files: dict[str, Any] = {"tlsCAFile": tls_ca_file, "tlsCertificateKeyFile": tls_cert_file}
         try:
             self._client: Client = Client(
                 url,
@@ -78,6 +83,7 @@ class Database:
                 timeoutMS=int(operation_timeout_s * 1000),
                 datetime_conversion="DATETIME_MS",
                 event_listeners=tracing.command_listeners(),
+                **{name: path for name, path in files.items() if path and _asks_for_tls(url)},
             )
         except (PyMongoError, ValueError) as error:
             # The driver's text may repeat the URL, and with it a password.
@@ -166,3 +172,8 @@ class Database:
         answer: Document = await self._client.admin.command("hello", codec_options=self._database.codec_options)
         self.clock.hear(int(answer["localTime"]), asked_at_ms=asked_at_ms)
         return answer
+
+
+def _asks_for_tls(url: str) -> bool:
+    # A URL that names a DNS record implies it.
+    return url.startswith("mongodb+srv:") or any(f"{name}=true" in url for name in ("tls", "ssl"))

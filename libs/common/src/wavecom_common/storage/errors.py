@@ -9,6 +9,9 @@ from wavecom_common.storage.driver import BSONError, BulkWriteError, OperationFa
 
 DUPLICATE_KEY: Final = 11000
 
+# In the driver's text, which is not repeated: it may hold documents.
+_DISTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+
 # Codes with which the server refuses a value, whenever it is asked. Any other is taken for something that passes: a
 # value wrongly repeated for ever is seen in the log, one wrongly given up is lost.
 # Source: https://github.com/mongodb/mongo/blob/r6.0.5/src/mongo/base/error_codes.yml
@@ -60,4 +63,6 @@ def translated(error: Exception) -> WavecomError:
         # PyMongo's DocumentTooLarge is a BSON error, too.
         refused = isinstance(error, BSONError | OverflowError)
     told = f"database: {type(error).__name__}" + (f" {code}" if code is not None else "")
+    if _DISTRUSTED in str(error):
+        told += ", its certificate is not trusted: see WAVECOM_TLS_CA_FILE"
     return Unstorable(told) if refused else Unavailable(told)
