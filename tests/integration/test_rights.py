@@ -99,7 +99,7 @@ class Processes:
         """A process's own address."""
         return f"http://{LOOPBACK}:{self._admin_ports[name]}"
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **more: str) -> None:
         """Start it; it is stopped when the test ends."""
         arguments = next(service.arguments for service in SERVICES if service.name == name)
         ports = {
@@ -108,7 +108,7 @@ class Processes:
             "WAVECOM_GRPC_PORT": str(self._query_port),
             "WAVECOM_STATUS_QUERY_TARGET": f"ipv4:{LOOPBACK}:{self._query_port}",
         }
-        environment = {**self._guarded.environment(name), **ports}
+        environment = {**self._guarded.environment(name), **ports, **more}
         log = self._ended.enter_context((self._guarded.folder / f"{name}.log").open("wb"))
         process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stdout=log, stderr=log)
         self._ended.callback(process.wait, 40)
@@ -257,11 +257,29 @@ def test_an_operator_checks_recovers_and_rebuilds(guarded: Guarded) -> None:
     assert "live: notifications;" in guarded.run("operator", "rebuild", "--rollback")
 
 
+async def test_the_projector_removes_what_is_old_with_its_rights(guarded: Guarded, processes: Processes) -> None:
+    # Some five seconds after its end.
+    processes.start("status-projector", WAVECOM_RETENTION_SENT_DAYS="0.00006", WAVECOM_RETENTION_FAILED_DAYS="0.00006")
+    async with httpx.AsyncClient(timeout=10) as client:
+
+        async def removed() -> bool:
+            try:
+                answer = await client.get(f"{processes.admin('status-projector')}/metrics")
+            except httpx.TransportError:
+                return False
+            return 'wavecom_retention_removed_total{kind="sent"}' in answer.text
+
+        await eventually(removed, timeout_s=60, what="the removal of what is old")
+    assert "differences: none" in guarded.run("operator", "check")
+    assert "removed: " in guarded.run("operator", "retention", "--anew")
+
+
 @pytest.mark.parametrize(
     ("user", "collection", "command"),
     [
         ("status-projector", "events", {"update": "events", "updates": [{"q": {}, "u": {"$set": {"x": 1}}}]}),
-        ("status-projector", "events", {"delete": "events", "deletes": [{"q": {}, "limit": 0}]}),
+        ("status-projector", "deliveries", {"delete": "deliveries", "deletes": [{"q": {}, "limit": 0}]}),
+        ("email-sender", "events", {"delete": "events", "deletes": [{"q": {}, "limit": 0}]}),
         ("status-projector", "deliveries", {"find": "deliveries"}),
         ("status-query", "notifications", {"insert": "notifications", "documents": [{"x": 1}]}),
         ("email-sender", "events", {"find": "events"}),

@@ -51,6 +51,9 @@ async def stage(broker_url: str, mongodb_url: str, database_name: str, tmp_path:
         "WAVECOM_MONGODB_DATABASE": database_name,
         "WAVECOM_RETRY_BASE_DELAY_S": "0.2",
         "WAVECOM_RETRY_LEVELS": "3",
+        # The notifications of these tests are years old.
+        "WAVECOM_RETENTION_SENT_DAYS": "0",
+        "WAVECOM_RETENTION_FAILED_DAYS": "0",
     }
     yield Stage(broker_url, database, environment, tmp_path)
     await database.close()

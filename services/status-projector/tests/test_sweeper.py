@@ -118,6 +118,8 @@ async def test_nothing_is_done_while_the_projector_is_behind(bench: Any) -> None
 
 async def test_copies_share_the_work_and_wait_longer_each_time(bench: Any) -> None:
     await bench.project([a_request() for _ in range(40)])
+    # By its clock these claims are years old: the database's own would forget them in the middle of the test.
+    await bench.database.collection(names.SWEEPS).drop_indexes()
     sweepers = [a_sweeper(bench) for _ in range(3)]
 
     async def sweep() -> int:

@@ -83,6 +83,7 @@ def test_every_collection_has_a_process_that_writes_to_it() -> None:
         names.PAYLOADS,
         names.SWEEPS,
         names.HELD_WORK,
+        names.RETENTION,
     }
     written = {
         collection

@@ -14,15 +14,19 @@ from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging import dead_letters
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.sweeps import Sweeps
 
+from status_projector.late_events import LateEvents
 from status_projector.projector import Projector, give_up
 from status_projector.query_server import QueryServer
 from status_projector.resending import Resender
+from status_projector.retention import INTERVAL_S, Retention
+from status_projector.retention_policy import Periods
 from status_projector.settings import ProjectorSettings, QuerySettings
 from status_projector.status_query import StatusQuery
 from status_projector.sweeper import Limits, Sweeper
@@ -43,6 +47,7 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         model,
         max_events=settings.projector_max_events,
         linger_s=settings.projector_linger_ms / 1000,
+        late=LateEvents(database),
     )
     consumer = Consumer(
         url,
@@ -60,10 +65,23 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
         Sweeper(url, store, model, Sweeps(database), HeldWork(database), resender, limits)
         for limits in _limits(settings)
     ]
-    reports = HeldReports(consumer.held_messages, HeldWork(database), owner=new_owner("status-projector"))
+    owner = new_owner("status-projector")
+    reports = HeldReports(consumer.held_messages, HeldWork(database), owner=owner)
     # The consumer ends first: a sweep may take long, and may be cut short.
     watch = dead_letters.watch(url, name="status-projector")
-    return [database, publisher, watch, *sweepers, reports, projector, consumer]
+    return [database, publisher, watch, *sweepers, _retention(database, settings, owner), reports, projector, consumer]
+
+
+def _retention(database: Database, settings: ProjectorSettings, owner: str) -> Retention:
+    days = [count for count in (settings.retention_sent_days, settings.retention_failed_days) if count]
+    # Periods of seconds are for trying it out.
+    interval_s = min([INTERVAL_S, *(count * 24 * 3600 / 10 for count in days)])
+    return Retention(database, periods(settings), owner=owner, interval_s=interval_s)
+
+
+def periods(settings: ProjectorSettings) -> Periods:
+    """How long notifications are kept."""
+    return Periods.of_days(sent=settings.retention_sent_days, failed=settings.retention_failed_days)
 
 
 def _limits(settings: ProjectorSettings) -> Sequence[Limits]:

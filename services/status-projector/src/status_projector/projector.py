@@ -20,6 +20,7 @@ from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector import projection
+from status_projector.late_events import LateEvents
 
 # One batch is written while the next one is prepared.
 _BATCHES_IN_FLIGHT: Final = 2
@@ -52,9 +53,11 @@ class Projector:
         *,
         max_events: int,
         linger_s: float,
+        late: LateEvents | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._store = store
+        self._late = late
         self._read_model = read_model
         self._clock = clock
         self._never = asyncio.Event()
@@ -93,6 +96,10 @@ class Projector:
         return [ACK] * len(events)
 
     async def _write(self, events: Sequence[Event]) -> None:
+        if self._late is not None:
+            events = await self._late.without(events)
+        if not events:
+            return
         with spans.process_batch(PROJECTOR_QUEUE, events):
             told = projection.fold(events)
             appended = await self._store.append(events)

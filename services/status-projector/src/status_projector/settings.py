@@ -23,6 +23,9 @@ class ProjectorSettings(Settings):
     sweep_most: int = Field(500, ge=1, le=10_000)
     # Nothing is sent to a queue in which more messages wait than this: what seems stuck may be among them.
     sweep_most_waiting: int = Field(100, ge=0)
+    # Days after its acceptance, and its end, after which a notification is removed with all its events; 0 is never.
+    retention_sent_days: float = Field(90.0, ge=0, le=36_500)
+    retention_failed_days: float = Field(90.0, ge=0, le=36_500)
 
 
 class QuerySettings(GrpcSettings):

@@ -10,7 +10,7 @@ from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.storage import indexes, sharding
 from wavecom_common.telemetry import logs
 
-from wavecom_cli import check, dead, link, rebuild, recover, topology
+from wavecom_cli import check, dead, link, rebuild, recover, retention, topology
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Operate a WaveCom system.")
 database = typer.Typer(no_args_is_help=True, help="The collections in the database.")
@@ -20,6 +20,7 @@ app.add_typer(dead.app, name="dead")
 app.command("check")(check.check)
 app.command("rebuild")(rebuild.rebuild)
 app.command("recover")(recover.recover)
+app.command("retention")(retention.retention)
 
 
 @database.command("apply")

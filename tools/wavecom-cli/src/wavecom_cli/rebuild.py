@@ -9,8 +9,10 @@ from rich.console import Console
 from status_projector.checker import SETTLE_S
 from status_projector.rebuild import Rebuild, Rebuilt
 from wavecom_common.hosting.settings import Settings
+from wavecom_common.kernel.ids import new_owner
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import UNREAD_AFTER_S
+from wavecom_common.storage.maintenance import Maintenance
 from wavecom_common.storage.pointer import Phase, Pointer, Pointers
 
 from wavecom_cli.check import SettleS, lines
@@ -72,7 +74,9 @@ def _rebuild(settle_s: float) -> None:
 async def _run(settle_s: float) -> Rebuilt:
     async with database(Settings.load()) as link:
         with progress("folding", await EventStore(link).estimated_count()) as told:
-            return await Rebuild(link, told=lambda step, events: told(events, step), settle_s=settle_s).run()
+            # No history is removed between its being read and its being written.
+            async with Maintenance(link).alone(new_owner("wavecom rebuild")):
+                return await Rebuild(link, told=lambda step, events: told(events, step), settle_s=settle_s).run()
 
 
 async def _rollback() -> str:

@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 from status_projector.recover import Recovered, Recovery, require_queues
 from wavecom_common.hosting.settings import Settings
-from wavecom_common.kernel.ids import first_id_of
+from wavecom_common.kernel.ids import first_id_of, new_owner
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.maintenance import Maintenance
 
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress
@@ -73,7 +74,9 @@ async def _run(rate: float, since: datetime | None, give_up: bool, dry_run: bool
                     dry_run=dry_run,
                     told=told,
                 )
-                return await recovery.run(after=None if since is None else _before(since))
+                # No history is removed between its being read and its being written.
+                async with Maintenance(link).alone(new_owner("wavecom recover")):
+                    return await recovery.run(after=None if since is None else _before(since))
     finally:
         await publisher.close()
 

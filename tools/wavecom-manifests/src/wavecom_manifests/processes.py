@@ -25,6 +25,7 @@ from wavecom_proto.v1.events_pb2 import Event
 _READ: Final = frozenset({"find"})
 _APPEND: Final = frozenset({"find", "insert"})
 _WRITE: Final = frozenset({"find", "insert", "update"})
+_REMOVE: Final = frozenset({"remove"})
 _LOOK_AGAIN: Final = routing.retry_name(LOOK_AGAIN_MS)
 _ALL_SENDER_QUEUES: Final = tuple(
     routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES
@@ -111,7 +112,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         publishes_as=keys([types.REQUESTED, types.FAILED]) | direct_keys(routing.DISPATCHER_QUEUE),
         collections={
             names.IDEMPOTENCY_KEYS: _WRITE,
-            names.PAYLOADS: frozenset({"insert"}),
+            names.PAYLOADS: frozenset({"insert", "update"}),
             # It claims what it refuses, so that no sender does.
             names.DELIVERIES: _APPEND,
         },
@@ -136,12 +137,15 @@ PROCESSES: Final[Mapping[str, Process]] = {
         publishes_as=_ENDS | direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
         uses_every_delay=True,
         collections={
-            names.EVENTS: _APPEND,
+            # Retention removes what is old; nothing changes an event.
+            names.EVENTS: _APPEND | _REMOVE,
+            names.PAYLOADS: _READ | _REMOVE,
+            names.RETENTION: _WRITE,
             names.SWEEPS: _WRITE,
             names.HELD_WORK: _WRITE,
             names.POINTER: _READ,
             # Whichever of them is the read model now: a rebuild moves it while this runs.
-            **dict.fromkeys(names.READ_MODELS, _WRITE),
+            **dict.fromkeys(names.READ_MODELS, _WRITE | _REMOVE),
         },
     ),
     "status-query": Process(

@@ -1,4 +1,4 @@
-"""Every event there was, append-only: the system's memory."""
+"""Every event there was, append-only until its notification is removed whole: the system's memory."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -103,6 +103,45 @@ class EventStore:
             event = event_document.from_document(document)
             histories.setdefault(event.notification_id, []).append(event)
         return histories
+
+    async def known(self, notification_ids: Collection[str]) -> set[str]:
+        """Those of these notifications of which any event is stored."""
+        found: set[str] = set()
+        for notification_id in notification_ids:
+            with database_errors():
+                if await self._collection.find_one(_of(notification_id), {"_id": 1}) is not None:
+                    found.add(notification_id)
+        return found
+
+    async def remove(self, notification_ids: Collection[str]) -> int:
+        """Remove every event of these notifications, whose ids should be near to each other; how many there were.
+
+        What ended a notification goes last: whoever reads between the two finds no notification that has to go on.
+        """
+        wanted = set(notification_ids)
+        if not wanted:
+            return 0
+        between = {"_id": {"$gte": f"{min(wanted)}:", "$lt": f"{max(wanted)};"}}
+        with database_errors():
+            # Answered by the index: the ids say all there is to know.
+            found = await self._collection.find(between, {"_id": 1}, hint=[("_id", ASCENDING)]).to_list(None)
+        ids = [one["_id"] for one in found if one["_id"].partition(":")[0] in wanted]
+        ends = [one for one in ids if one.rpartition(":")[2] in types.TERMINAL_TYPES]
+        others = [one for one in ids if one.rpartition(":")[2] not in types.TERMINAL_TYPES]
+        for group in (others, ends):
+            if group:
+                with database_errors():
+                    await self._collection.delete_many({"_id": {"$in": group}})
+        return len(ids)
+
+    async def named_payloads(self, payload_ids: Collection[str]) -> set[str]:
+        """Those of these payloads that a stored event names."""
+        if not payload_ids:
+            return set()
+        with database_errors():
+            # `$gt` is what the index is partial by.
+            named = {"content.payloadId": {"$in": list(payload_ids), "$gt": ""}}
+            return set(await self._collection.distinct("content.payloadId", named))
 
     async def estimated_count(self) -> int:
         """About how many events there are: for showing progress."""

@@ -34,6 +34,11 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
             )
         ),
     ],
+    names.EVENTS: [
+        # Whether any event still names a payload. The few that do are in it, once each.
+        IndexModel([("content.payloadId", ASCENDING)], partialFilterExpression={"content.payloadId": {"$gt": ""}}),
+    ],
+    names.PAYLOADS: [IndexModel([("storedAt", ASCENDING), ("_id", ASCENDING)])],
     names.SWEEPS: [IndexModel([("until", ASCENDING)], expireAfterSeconds=24 * 3600)],
     names.HELD_WORK: [IndexModel([("at", ASCENDING)], expireAfterSeconds=3600)],
     names.DELIVERIES: [IndexModel([("at", ASCENDING)], expireAfterSeconds=LEDGER_DAYS * 24 * 3600)],

@@ -1,14 +1,14 @@
 """The read model wherever it is now: writing to it and reading from it by the pointer, also while that changes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.pointer import Pointer, Pointers
-from wavecom_common.storage.read_model import Filters, Overdue, Place, ReadModel
+from wavecom_common.storage.read_model import Filters, Overdue, Place, ReadModel, Standing
 
 # Readers follow a change of the pointer within this time.
 CACHE_S: Final = 1.0
@@ -70,6 +70,19 @@ class LiveModel:
     async def longest_overdue(self, before_ms: int, *, requests_only: bool = False) -> Overdue | None:
         """See `ReadModel.longest_overdue`."""
         return await self._ask(lambda model: model.longest_overdue(before_ms, requests_only=requests_only))
+
+    async def standings(self, *, after: str, before: str, limit: int) -> Sequence[Standing]:
+        """See `ReadModel.standings`."""
+        return await self._ask(lambda model: model.standings(after=after, before=before, limit=limit))
+
+    async def standings_of(self, notification_ids: Collection[str]) -> Sequence[Standing]:
+        """See `ReadModel.standings_of`."""
+        return await self._ask(lambda model: model.standings_of(notification_ids))
+
+    async def remove(self, notification_ids: Collection[str]) -> None:
+        """Remove notifications from every collection that is kept up to date; see `ReadModel.remove`."""
+        for name in reversed((await self._pointers.read()).fed):
+            await self._models[name].remove(notification_ids)
 
     async def _ask(self, ask: Callable[[ReadModel], Awaitable[Answer]]) -> Answer:
         loop = asyncio.get_running_loop()

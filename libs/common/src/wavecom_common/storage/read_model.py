@@ -39,6 +39,18 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a notification stands, as far as its removal is concerned."""
+
+    notification_id: str
+    # As `facts.Head.final`.
+    final: int
+    updated_at_ms: int
+    # Empty where the payload travels in the events.
+    payload_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a notification stands in every listing that holds it. It never moves."""
 
@@ -256,6 +268,31 @@ class ReadModel:
             ids = [ObjectId(notification_id) for notification_id in notification_ids]
             found = await self._collection.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {str(document.pop("_id")): document for document in found}
+
+    async def standings(self, *, after: str, before: str, limit: int) -> Sequence[Standing]:
+        """Notifications with ids above `after` (all, when it is empty) and below `before`, by id."""
+        bounds = {"$lt": ObjectId(before)} | ({"$gt": ObjectId(after)} if after else {})
+        return await self._standings({"_id": bounds}, limit)
+
+    async def standings_of(self, notification_ids: Collection[str]) -> Sequence[Standing]:
+        """The same of these that are there."""
+        ids = [ObjectId(notification_id) for notification_id in notification_ids]
+        return await self._standings({"_id": {"$in": ids}}, len(ids)) if ids else []
+
+    async def _standings(self, query: Document, limit: int) -> Sequence[Standing]:
+        with database_errors():
+            found = await self._collection.find(
+                query, {"head.final": 1, "updatedAt": 1, "payloadId": 1}, sort=[("_id", ASCENDING)], limit=limit
+            ).to_list(limit)
+        return [
+            Standing(str(one["_id"]), one["head"]["final"], int(one["updatedAt"]), one.get("payloadId", ""))
+            for one in found
+        ]
+
+    async def remove(self, notification_ids: Collection[str]) -> None:
+        """Remove these notifications; their events are removed before."""
+        with database_errors():
+            await self._collection.delete_many({"_id": {"$in": [ObjectId(one) for one in notification_ids]}})
 
     async def drop(self) -> None:
         """Drop the collection, with its indexes; fine where there is none."""

@@ -113,6 +113,18 @@ PROJECTOR_LAG_SECONDS: Final = Histogram(
 SWEPT: Final = Counter(
     "wavecom_sweeper_swept", "Notifications that stood still and were sent again out of the event store", ["kind"]
 )
+# retention
+RETENTION_REMOVED: Final = Counter(
+    "wavecom_retention_removed", "What was removed because its time was over, by kind", ["kind"]
+)
+# retention
+RETENTION_LAG_SECONDS: Final = Gauge(
+    "wavecom_retention_lag_seconds", "How long the time of the oldest that is not removed yet has been over", ["status"]
+)
+# projector
+LATE_EVENTS: Final = Counter(
+    "wavecom_projector_late_events", "Events left out because their notification was removed before"
+)
 # sweeper
 OLDEST_STUCK_SECONDS: Final = Gauge(
     "wavecom_notifications_oldest_stuck_seconds",

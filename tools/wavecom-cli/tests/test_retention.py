@@ -1,0 +1,62 @@
+"""`wavecom retention`: what it says would go, and what it removes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from status_projector import projection
+from typer.testing import CliRunner
+from wavecom_cli.__main__ import app
+from wavecom_common.events import types
+from wavecom_common.kernel.ids import new_notification_id
+from wavecom_common.storage.client import Database
+from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.builders import NOW_MS, a_request
+
+pytestmark = pytest.mark.connected
+
+
+@pytest.fixture
+async def database(monkeypatch: pytest.MonkeyPatch, mongodb_url: str, database_name: str) -> AsyncIterator[Database]:
+    monkeypatch.setenv("WAVECOM_MONGODB_URL", mongodb_url)
+    monkeypatch.setenv("WAVECOM_MONGODB_DATABASE", database_name)
+    database = Database(mongodb_url, database_name)
+    yield database
+    await database.close()
+
+
+async def wavecom(*arguments: str) -> str:
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output.strip()
+
+
+async def a_sent_one(database: Database) -> None:
+    request = a_request(notification_id=new_notification_id(NOW_MS))
+    order = types.dispatched(request, attempt=1, now_ms=NOW_MS)
+    events = [request, order, types.sent(order, provider="p", provider_message_id="", now_ms=NOW_MS)]
+    await EventStore(database).append(events)
+    await ReadModel(database).merge(projection.fold(events))
+
+
+async def test_a_dry_run_says_what_would_go_and_the_command_removes_it(database: Database) -> None:
+    await a_sent_one(database)
+
+    assert (await wavecom("retention", "--dry-run")).splitlines() == [
+        "sent: 1 would be removed, 0 ended lately",
+        "failed: 0 would be removed, 0 ended lately",
+    ]
+    assert await EventStore(database).estimated_count() == 3
+    assert await wavecom("retention") == "removed: 3 events, 1 sent"
+    assert await EventStore(database).estimated_count() == 0
+    assert await wavecom("retention", "--anew") == "removed: nothing"
+
+
+async def test_zero_days_are_for_ever(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVECOM_RETENTION_SENT_DAYS", "0")
+    monkeypatch.setenv("WAVECOM_RETENTION_FAILED_DAYS", "0")
+    await a_sent_one(database)
+
+    assert await wavecom("retention", "--dry-run") == "notifications are kept for ever"
+    assert await wavecom("retention") == "removed: nothing"
