@@ -15,6 +15,7 @@ from wavecom_common.messaging.handling import Handling, Raw
 from wavecom_common.storage import facts_document
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.ledger import Claim
+from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_proto.v1.events_pb2 import Event
 
 from tests.simulation.memory_database import View
@@ -41,18 +42,20 @@ def first_wrong(count: int, saying: str) -> Outcome | None:
 
 @pytest.mark.timeout(600)
 def test_in_no_world_a_promise_is_broken() -> None:
-    deaths = repeated = sent_again = 0
+    deaths = repeated = sent_again = refused = 0
     for seed in range(FIRST, FIRST + COUNT):
         outcome = simulate(seed)
         assert not outcome.wrong, f"WAVECOM_SIMULATION_SEED={seed} WAVECOM_SIMULATIONS=1 shows it: {outcome}"
         deaths += outcome.deaths
         repeated += outcome.repeated_calls
         sent_again += outcome.sent_again
+        refused += outcome.refused
     told = f"{deaths} processes killed, {repeated} calls repeated with their outcome unknown"
-    print(f"{COUNT} worlds, {told}, {sent_again} notifications sent again out of the event store")
+    print(f"{COUNT} worlds, {told}, {sent_again} notifications sent again out of the event store, {refused} refused")
     assert deaths > COUNT
     assert repeated > 0
     assert sent_again > 0
+    assert refused > 0
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -127,3 +130,11 @@ def test_a_terminal_state_that_is_not_locked_is_found(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(facts_document, "update", last_one_wins)
     assert first_wrong(PLANTED, "not the fold") is not None
+
+
+def test_a_withdrawal_that_is_not_done_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def not_done(self: Withdrawals, notification_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(notification_ids)
+
+    monkeypatch.setattr(Withdrawals, "withdraw", not_done)
+    assert first_wrong(PLANTED, "although the request was refused") is not None

@@ -41,6 +41,7 @@ from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.storage.sweeps import Sweeps
+from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.virtual_time import VirtualClock, run_virtually
 from wavecom_proto.v1.events_pb2 import Event
@@ -69,6 +70,7 @@ class Outcome:
     repeated_calls: int = 0
     # Notifications sent again by the sweeper or by the command that recovers all of them.
     sent_again: int = 0
+    refused: int = 0
     virtual_s: float = 0.0
 
 
@@ -127,6 +129,7 @@ class World:
         self.calls: dict[str, list[Call]] = {}
         self.outcome = Outcome(seed)
         self.accepted: list[str] = []
+        self.refused: list[str] = []
         # Accepted, and lost with the broker's disk before the projector had seen them.
         self.unseen: set[str] = set()
 
@@ -146,6 +149,7 @@ class World:
         await client
         await self.settle()
         self.judge()
+        self.outcome.refused = len(self.refused)
         swept = self.database.collections.get(names.SWEEPS, {}).values()
         self.outcome.sent_again += sum(one["times"] for one in swept)
         self.outcome.virtual_s = loop.time()
@@ -206,10 +210,11 @@ class World:
         self.broker.readers.remove(reader)
 
     async def ask(self) -> None:
-        """A client whose requests are accepted once they are confirmed; the API repeats as it does."""
+        """A client whose requests are accepted once they are confirmed, or refused; the API repeats for a while."""
         process = Process("ingest-api", self.chaos)
         publisher = MemoryPublisher(self.broker, process)
         payloads = Payloads(cast("Any", self.database.seen_by(process)), clock=self.clock)
+        withdrawals = Withdrawals(cast("Any", self.database.seen_by(process)), clock=process.clock)
         for number in range(NOTIFICATIONS):
             request = a_request(
                 channel="sms",
@@ -221,16 +226,30 @@ class World:
             payload = payload_of(request.content)
             if number % 2:
                 refer(request.content, payload_id("default", payload))
-            while True:
+            accepted = False
+            while not accepted:
                 try:
                     if request.content.payload_id:
                         await payloads.store({request.content.payload_id: payload}, timeout_s=5)
                     await publisher.publish([request], timeout_s=5)
-                    break
+                    accepted = True
                 except Unavailable:
-                    continue
-            self.accepted.append(request.notification_id)
+                    # What only the event store has heard of is the sweeper's to end, where there is one.
+                    if self.chaos.loss is Loss.NOTHING or self.chaos.random.random() < 0.5:
+                        continue
+                    if await self.withdrawn(request, withdrawals):
+                        break
+                    accepted = True
+            (self.accepted if accepted else self.refused).append(request.notification_id)
             await self.clock.sleep(self.chaos.random.expovariate(1 / 2.0))
+
+    async def withdrawn(self, request: Event, withdrawals: Withdrawals) -> bool:
+        """Its time is up: the API refuses it, unless a sender has it already."""
+        while True:
+            try:
+                return bool(await withdrawals.withdraw([request.notification_id]))
+            except Unavailable:
+                continue
 
     async def settle(self) -> None:
         """Until nothing waits anywhere, or the time is up."""
@@ -249,7 +268,8 @@ class World:
             return False
         stored = self.database.collections.get(names.EVENTS, {}).values()
         ended = {one["nid"] for one in stored if one["type"] in types.TERMINAL_TYPES}
-        return bool({*self.accepted} - self.unseen - ended)
+        refused = {one["nid"] for one in stored if one["type"] == types.REQUESTED} & {*self.refused}
+        return bool({*self.accepted, *refused} - self.unseen - ended)
 
     def judge(self) -> None:
         """The promises, over everything that is left."""
@@ -269,12 +289,18 @@ class World:
         for notification_id in self.accepted:
             if ends[notification_id] != 1 and not (ends[notification_id] == 0 and notification_id in self.unseen):
                 self.outcome.wrong.append(f"{notification_id} has {ends[notification_id]} ends")
+        requested = {event.notification_id for event in events if event.type == types.REQUESTED}
+        for notification_id in self.refused:
+            if ends[notification_id] > 1 or (notification_id in requested and not ends[notification_id]):
+                self.outcome.wrong.append(f"{notification_id} was refused and has {ends[notification_id]} ends")
 
     def _judge_calls(self, events: list[Event]) -> None:
         told = {f"{e.notification_id}:{e.attempt}" for e in events if e.type == types.OUTCOME_UNKNOWN}
         ledger = self.database.collections.get(names.DELIVERIES, {})
         for key, calls in self.calls.items():
             self.outcome.calls += len(calls)
+            if key.split(":")[0] in self.refused:
+                self.outcome.wrong.append(f"{key} was called although the request was refused")
             self.outcome.repeated_calls += len(calls) - 1
             # Where the broker lost the event that tells it, the ledger still does.
             unknown = key in told or (self.chaos.loss is not Loss.NOTHING and ledger[key].get("takenOver", False))
