@@ -18,6 +18,8 @@ from ingest_api.errors import Refusal
 
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 ANY: Final = "*"
+# Where the scope has the headers by name, for those who look at them later.
+HEADERS: Final = "wavecom.headers"
 # What may stand in WAVECOM_ALLOWED_HOSTS and in WAVECOM_CORS_ORIGINS.
 HOST_PATTERN: Final = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN_PATTERN: Final = re.compile(
@@ -27,7 +29,7 @@ ORIGIN_PATTERN: Final = re.compile(
 _HOST_HEADER: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~%-]+)(:\d{0,5})?")
 _PORTS: Final = ":*"
 # Decisions are remembered by what was sent; an attacker who sends ever new ones only displaces them.
-_REMEMBERED: Final = 256
+_REMEMBERED: Final = 64
 _ONCE: Final = (b"host", b"origin")
 
 
@@ -74,13 +76,15 @@ class Access:
             Refusal: 400 for a Host that is missing, none, or given twice; 421 for one that is not served; 403 for an
                 origin that is neither listed nor the host itself.
         """
-        headers = dict(scope["headers"])
+        scope[HEADERS] = headers = dict(scope["headers"])
         if len(headers) != len(scope["headers"]):
             _check_given_once(scope)
-        host, origin = headers.get(b"host"), headers.get(b"origin")
-        self._check_host(host, scope["http_version"])
-        if origin is None:
+        host = headers.get(b"host")
+        if host is None or not self._hosts.allows(host):
+            _refuse_host(host, scope["http_version"])
+        if b"origin" not in headers:
             return False
+        origin = headers[b"origin"]
         if self._origins.allows(origin):
             return True
         # The scheme is the proxy's, which may have ended TLS; a page of ours on the other one has the same operator.
@@ -93,19 +97,18 @@ class Access:
             )
         return False
 
-    def _check_host(self, host: bytes | None, http_version: str) -> None:
-        if host is None:
-            # HTTP/1.0 has none, and no browser speaks it.
-            if http_version != "1.0":
-                raise Refusal(400, "The Host header is missing", reason="invalid")
-        elif not self._hosts.allows(host):
-            if host_name(host) is None:
-                raise Refusal(400, "The Host header must be a host name, with a port or without", reason="invalid")
-            raise Refusal(
-                421,
-                "This host is not served here; the operator lists those that are in WAVECOM_ALLOWED_HOSTS",
-                reason="host",
-            )
+
+def _refuse_host(host: bytes | None, http_version: str) -> None:
+    if host is None:
+        # HTTP/1.0 has none, and no browser speaks it.
+        if http_version == "1.0":
+            return
+        raise Refusal(400, "The Host header is missing", reason="invalid")
+    if host_name(host) is None:
+        raise Refusal(400, "The Host header must be a host name, with a port or without", reason="invalid")
+    raise Refusal(
+        421, "This host is not served here; the operator lists those that are in WAVECOM_ALLOWED_HOSTS", reason="host"
+    )
 
 
 def host_name(header: bytes) -> bytes | None:

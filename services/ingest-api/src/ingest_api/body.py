@@ -1,11 +1,13 @@
 """Reading a request's body, within limits of size and time."""
 
 import asyncio
+from functools import lru_cache
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from ingest_api.access import HEADERS
 from ingest_api.errors import Refusal
 
 MAX_BODY_BYTES: Final = 128 * 1024
@@ -25,8 +27,9 @@ def announced_bytes(scope: Scope, max_bytes: int) -> int:
     Raises:
         Refusal: 400 when it is not said to be JSON; 413 when it is longer than `max_bytes`.
     """
-    headers = dict(scope["headers"])
-    _check_content_type(headers.get(b"content-type", b""))
+    headers = scope[HEADERS]
+    if not _is_json(headers.get(b"content-type", b"")):
+        raise Refusal(400, "The Content-Type must be application/json", reason="invalid")
     if b"transfer-encoding" in headers:
         return max_bytes
     length = int(headers.get(b"content-length", 0))
@@ -76,11 +79,12 @@ async def _all_of_it(receive: Receive, max_bytes: int) -> bytes:
     raise ClientGone
 
 
-def _check_content_type(value: bytes) -> None:
-    media_type = value.split(b";", 1)[0].strip().lower()
-    if media_type == b"application/json" or (media_type.startswith(b"application/") and media_type.endswith(b"+json")):
-        return
-    raise Refusal(400, "The Content-Type must be application/json", reason="invalid")
+@lru_cache(maxsize=64)
+def _is_json(content_type: bytes) -> bool:
+    media_type = content_type.split(b";", 1)[0].strip().lower()
+    return media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
 
 
 def _check_length(length: int, max_bytes: int) -> None:

@@ -26,7 +26,9 @@ _MIN_NOTIFICATION_BYTES: Final = 58
 
 def memory_bytes(body_bytes: int, max_notifications: int) -> int:
     """What a POST with such a body will hold until it is answered, at most. An estimate. Pure."""
-    notifications = min(max_notifications, 1 + body_bytes // _MIN_NOTIFICATION_BYTES)
+    notifications = 1 + body_bytes // _MIN_NOTIFICATION_BYTES
+    if notifications > max_notifications:
+        notifications = max_notifications
     return _TIMES * body_bytes + _NOTIFICATION_BYTES * notifications
 
 
