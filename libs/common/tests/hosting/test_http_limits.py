@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 from wavecom_common.hosting.http import HttpServer
-from wavecom_common.hosting.http_limits import MIB, HttpLimits
+from wavecom_common.hosting.http_limits import MIB, Connections, HttpLimits
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.testing.waiting import eventually
 
@@ -236,17 +236,49 @@ async def test_a_large_body_in_one_piece_with_its_head_is_read(app: App):
         assert (await reader.readline()).startswith(ANSWER)
 
 
+async def test_requests_in_a_row_are_answered_in_a_row(app: App):
+    async with serving(app) as server, connected(server) as (reader, writer):
+        writer.write((GET + b"\r\n") * 200)
+        for _ in range(200):
+            await reader.readuntil(b"small")
+        assert figure("wavecom_http_held_bytes", what="queues") == 0
+
+
 async def test_requests_in_a_row_are_bounded(app: App):
-    async with serving(app) as server:
-        async with connected(server) as (reader, writer):
-            writer.write((GET + b"\r\n") * 10)
-            for _ in range(10):
-                await reader.readuntil(b"small")
-        async with connected(server) as (reader, writer):
-            writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
-            with suppress(ConnectionResetError):
-                assert await reader.read() == b""
-    assert app.begun < 20
+    async with serving(app) as server, connected(server) as (reader, writer):
+        before = cut("pipelined")
+        writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        assert cut("pipelined") == before + 1
+
+
+async def test_requests_in_a_row_are_bounded_together(app: App):
+    async with serving(app, held_queue_bytes=1_000_000) as server:
+        before = cut("pipelined_requests")
+        writers = []
+        for _ in range(8):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            writers.append(writer)
+        await eventually(lambda: cut("pipelined_requests") > before, what="the oldest of them")
+        assert figure("wavecom_http_held_bytes", what="queues") <= 1_000_000
+        assert await ask(server) == ANSWER
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_a_body_that_stops_coming_holds_up_no_stop(app: App):
+    async with serving(app) as server, connected(server) as (reader, writer):
+        writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n12345")
+        await eventually(lambda: app.begun, what="the request")
+        stopping = asyncio.create_task(server.drain())
+        # So that the stop is known before the answer.
+        await asyncio.wait([stopping], timeout=0.3)
+        app.go.set()
+        assert (await reader.read()).startswith(ANSWER)
+        async with asyncio.timeout(5):
+            await stopping
 
 
 async def test_the_longest_idle_gives_way_to_a_new_connection(app: App):
@@ -286,39 +318,61 @@ async def test_requests_being_worked_on_give_way_to_nobody(app: App):
         assert await ask(server) == ANSWER
 
 
-async def test_who_does_not_read_an_answer_is_cut_off(app: App):
-    async with serving(app, unread_s=0.3) as server:
-        before = cut("unread_answer")
-        deaf = socket.socket()
+@asynccontextmanager
+async def deaf_client(server: HttpServer) -> AsyncIterator[None]:
+    """One that asks for more than the kernel takes on its own, and reads nothing."""
+    with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.setblocking(False)
         await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", server.port))
-        # More than the kernel takes on its own.
-        await asyncio.get_running_loop().sock_sendall(deaf, b"GET /answer HTTP/1.1\r\nHost: x\r\n\r\n" * 8)
-        await eventually(lambda: figure("wavecom_http_held_bytes", what="answers") > 0, what="the unread answer")
-        await eventually(lambda: cut("unread_answer") == before + 1, what="the end")
-        await eventually(lambda: figure("wavecom_http_connections") == 0, what="the end of the connection")
+        await asyncio.get_running_loop().sock_sendall(deaf, b"GET /answer HTTP/1.1\r\nHost: x\r\n\r\n" * 16)
+        yield
+
+
+async def test_who_does_not_read_an_answer_is_cut_off(app: App):
+    async with serving(app, unread_s=0.3) as server:
+        before = cut("unread_answer")
+        async with deaf_client(server):
+            await eventually(lambda: cut("unread_answer") == before + 1, what="the end")
+            await eventually(lambda: figure("wavecom_http_connections") == 0, what="the end of the connection")
         assert figure("wavecom_http_held_bytes", what="answers") == 0
-        deaf.close()
 
 
-async def test_unread_answers_are_bounded_together_and_the_longest_unread_goes_first(app: App):
-    async with serving(app, held_answer_bytes=3 * MIB) as server:
+async def test_unread_answers_are_bounded_together(app: App):
+    async with serving(app, held_answer_bytes=100_000) as server:
         before = cut("unread_answers")
-        deaf = []
-        for number in range(12):
-            one = socket.socket()
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", server.port))
-            await asyncio.get_running_loop().sock_sendall(one, b"GET /answer HTTP/1.1\r\nHost: x\r\n\r\n" * 8)
-            deaf.append(one)
-            await eventually(lambda number=number: app.begun > number, what="the request")
-            assert figure("wavecom_http_held_bytes", what="answers") <= 3 * MIB
-        await eventually(lambda: cut("unread_answers") > before, what="the first of them")
+        async with deaf_client(server):
+            await eventually(lambda: cut("unread_answers") == before + 1, what="the end")
+        assert figure("wavecom_http_held_bytes", what="answers") == 0
         assert await ask(server) == ANSWER
-        for one in deaf:
-            one.close()
+
+
+class Remembering:
+    """A connection that remembers why it had to end."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+
+    def give_way(self, reason: str) -> None:
+        self.reason = reason
+
+
+def test_what_is_held_longest_goes_first_and_until_all_fits():
+    connections = Connections("limited", HttpLimits(held_answer_bytes=100))
+    first, second, third, fourth = (Remembering() for _ in range(4))
+    for connection in (first, second, third, fourth):
+        assert connections.opened(connection)
+    connections.hold_answer(first, 40)
+    connections.hold_answer(second, 40)
+    connections.hold_answer(first, 50)
+    assert (first.reason, second.reason) == ("", "")
+    connections.hold_answer(third, 90)
+    assert (first.reason, second.reason, third.reason) == ("unread_answers", "unread_answers", "")
+    connections.hold_answer(third, 0)
+    connections.hold_answer(fourth, 101)
+    assert fourth.reason == "unread_answers"
+    assert figure("wavecom_http_held_bytes", what="answers") == 0
+    assert figure("wavecom_http_connections") == 1
 
 
 async def test_incomplete_heads_are_bounded_together(app: App):

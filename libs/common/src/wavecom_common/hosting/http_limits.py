@@ -22,6 +22,7 @@ class HttpLimits:
         head_bytes: of a request's first line and headers together.
         headers: of one request.
         pipelined: requests that one connection may have waiting behind the one being answered.
+        stop_s: how long a body is read on while the server stops.
         head_s: from the connection, or from a request's first byte, until its head is complete.
         idle_s: between requests. Longer than proxies keep theirs, or they use one that is just being closed.
         read_on_s, read_on_bytes: how long and how much of a body is read and dropped after its answer, so that a client
@@ -29,19 +30,22 @@ class HttpLimits:
         unread_s: until a client that does not read its answer is cut off.
         held_head_bytes: incomplete heads of all connections.
         held_answer_bytes: unread answers of all connections.
+        held_queue_bytes: pipelined requests of all connections.
     """
 
     connections: int = 2_000
     head_bytes: int = 32 * 1024
     headers: int = 100
-    pipelined: int = 10
+    pipelined: int = 250
     head_s: float = 10.0
     idle_s: int = 75
     read_on_s: float = 30.0
     read_on_bytes: int = 64 * MIB
+    stop_s: float = 1.0
     unread_s: float = 30.0
     held_head_bytes: int = 16 * MIB
     held_answer_bytes: int = 16 * MIB
+    held_queue_bytes: int = 32 * MIB
 
 
 class Connection(Protocol):
@@ -82,9 +86,11 @@ class Connections:
         self._waiting: dict[Connection, None] = {}
         self._heads = _Held(limits.held_head_bytes)
         self._answers = _Held(limits.held_answer_bytes)
+        self._queues = _Held(limits.held_queue_bytes)
         metrics.HTTP_CONNECTIONS.labels(name).set_function(lambda: len(self._open))
         metrics.HTTP_HELD_BYTES.labels(name, "heads").set_function(lambda: self._heads.total_bytes)
         metrics.HTTP_HELD_BYTES.labels(name, "answers").set_function(lambda: self._answers.total_bytes)
+        metrics.HTTP_HELD_BYTES.labels(name, "queues").set_function(lambda: self._queues.total_bytes)
 
     def opened(self, connection: Connection) -> bool:
         """Take a new connection in; whether there is room for it, after another one gave way if need be."""
@@ -105,6 +111,7 @@ class Connections:
         self._waiting.pop(connection, None)
         self._heads.release(connection)
         self._answers.release(connection)
+        self._queues.release(connection)
 
     def waits(self, connection: Connection) -> None:
         """It waits for its client from now on."""
@@ -122,6 +129,10 @@ class Connections:
     def hold_answer(self, connection: Connection, held_bytes: int) -> None:
         """It has so much of an answer that its client has not read; 0 is none."""
         self._hold(self._answers, connection, held_bytes, "unread_answers")
+
+    def hold_queue(self, connection: Connection, held_bytes: int) -> None:
+        """It has so much of requests that wait for the one before them; 0 is none."""
+        self._hold(self._queues, connection, held_bytes, "pipelined_requests")
 
     def cut(self, reason: str) -> None:
         """Count a connection that was not ended by its client."""

@@ -16,6 +16,9 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1" + _CLOSE
 # Their bodies have no meaning (RFC 9110, sections 9.3.1 and 9.3.2): they are not read, so they are not kept.
 _BODILESS: Final = frozenset({"GET", "HEAD"})
 
+# A small request with all that is made to answer it, beside the bytes it came in.
+_QUEUED_BYTES: Final = 3_000
+
 _log = get_logger()
 
 
@@ -35,6 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Of a body whose answer is complete.
         self._dropped_bytes = 0
         self._hung_up = False
+        self._stops = False
         self._refusal: bytes | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -63,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head or self._unparsed_bytes:
             self._unfinished(len(data))
+        if self.pipeline:
+            self._connections.hold_queue(self, len(data) + _QUEUED_BYTES * len(self.pipeline))
         cycle = self.cycle
         if cycle is not None and cycle.more_body and cycle.transport is self.transport:
             # Its answer may come before its end. The cycle runs from the next turn of the loop on.
@@ -110,6 +116,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """An answer is on its way; what its client still sends of the request is dropped."""
         has_next = bool(self.pipeline)
         super().on_response_complete()
+        if has_next and not self.pipeline:
+            self._connections.hold_queue(self, 0)
         if has_next or self.transport.is_closing():
             return
         self._connections.waits(self)
@@ -123,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def close_after_body(self) -> None:
         """Close, once the client has had the chance to read its answer: closing at once would reset what it sends."""
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            self._hang_up(self._limits.read_on_s)
+            self._hang_up(self._limits.stop_s if self._stops else self._limits.read_on_s)
         else:
             self.transport.close()
 
@@ -152,6 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close, or finish the request; a client that does not read its answer holds up no stop."""
+        self._stops = True
         super().shutdown()
         if self.transport.is_closing():
             self._arm(self._limits.unread_s, self.transport.abort)

@@ -30,7 +30,7 @@ BACKLOG_LEVEL: Final = Gauge(
 HTTP_CONNECTIONS: Final = Gauge("wavecom_http_connections", "Open connections of an HTTP server", ["server"])
 # every process
 HTTP_HELD_BYTES: Final = Gauge(
-    "wavecom_http_held_bytes", "Incomplete request heads and unread answers in memory", ["server", "what"]
+    "wavecom_http_held_bytes", "Incomplete heads, unread answers and pipelined requests in memory", ["server", "what"]
 )
 # every process
 HTTP_CUT: Final = Counter(
