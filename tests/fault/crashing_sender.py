@@ -18,6 +18,7 @@ from wavecom_common.hosting.sender import SenderSettings, run_sender
 from wavecom_common.kernel.clock import SystemClock
 from wavecom_common.messaging import handling
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.messaging.redelivery import Limits
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.crashing import Method, die, dying_after, dying_before
 
@@ -67,7 +68,7 @@ def plant(point: str, marker: Path) -> None:
             DeliveryLoop.handle = dying_after(DeliveryLoop.handle, marker)  # type: ignore[method-assign]
         case "in every call":
             # Impatient, so that a test need not let it die two dozen times.
-            handling.MAX_REDELIVERIES = handling.MAX_TRIALS = 1  # type: ignore[misc]
+            handling.LIMITS = Limits(redeliveries=1, trials=1)
             SimulatedProvider.deliver = dying_after_the_call(SimulatedProvider.deliver)  # type: ignore[method-assign]
         case "nowhere":
             pass

@@ -9,7 +9,7 @@ from wavecom_common.events import routing
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import broker_errors, connected
-from wavecom_common.messaging.handling import MAX_REDELIVERIES
+from wavecom_common.messaging.handling import LIMITS
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, Outcome
 from wavecom_common.testing.broker import consuming as consuming_from
@@ -137,8 +137,8 @@ async def test_what_waits_for_the_database_while_links_are_cut_again_and_again_i
         for request in requests:
             await publisher.publish([request], timeout_s=10)
         async with consuming(url, handler, publisher) as consumer:
-            # More often than a message may come back before it is suspected.
-            for _ in range(MAX_REDELIVERIES + 5):
+            # More often than a message may come back before it is quarantined.
+            for _ in range(LIMITS.redeliveries + 5):
                 await eventually(lambda: consumer.ready() is None, timeout_s=20)
                 await eventually(lambda: consumer.held > 0)
                 assert consumer.held <= PREFETCH

@@ -10,8 +10,8 @@ from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging.headers import REPLAYED_HEADER
 from wavecom_common.messaging.incoming import Incoming
-from wavecom_common.messaging.settlement import REPLAYED_HEADER
 from wavecom_common.storage import ledger
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import Collection, Document

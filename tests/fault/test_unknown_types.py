@@ -3,7 +3,7 @@
 import pytest
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.messaging.settlement import REASON_HEADER
+from wavecom_common.messaging.headers import REASON_HEADER
 from wavecom_common.testing.broker import decoded, messages, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually

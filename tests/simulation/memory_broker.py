@@ -10,9 +10,9 @@ from typing import Any
 from aio_pika import Message
 from wavecom_common.events import codec, routing
 from wavecom_common.kernel.ids import new_message_id
-from wavecom_common.messaging.handling import Handling, Raw
-from wavecom_common.messaging.incoming import Link
-from wavecom_common.messaging.settlement import FAILURES_HEADER, RETURNS_HEADER, SUSPECT_HEADER
+from wavecom_common.messaging.handling import Handling
+from wavecom_common.messaging.headers import past_of
+from wavecom_common.messaging.incoming import Link, Raw
 from wavecom_common.messaging.topology import Queue, plan
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -117,9 +117,8 @@ class MemoryBroker:
             body=message.body,
             content_type=message.content_type,
             content_encoding=message.content_encoding,
-            redeliveries=stored.deliveries - 1 + int(str(message.headers.get(RETURNS_HEADER, 0))),
-            failures=int(str(message.headers.get(FAILURES_HEADER, 0))),
-            suspect=SUSPECT_HEADER in message.headers,
+            delivery_count=stored.deliveries - 1,
+            past=past_of(message.headers),
         )
         done = await reader.handling.process(raw, link)
         await reader.process.stop_if_dead()

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from status_projector import recovery
 from status_projector.recovery import Order
 from wavecom_common.delivery import loop as delivery_loop
 from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
-from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.messaging.handling import Handling
+from wavecom_common.messaging.incoming import Link, Raw
 from wavecom_common.storage import facts_document
 from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.ledger import Claim
@@ -63,11 +64,10 @@ def test_a_seed_replays_exactly() -> None:
 
 
 def test_an_ack_before_the_work_is_done_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    process: Callable[[Handling, Raw, Link], Coroutine[None, None, bool]] = Handling.process
 
-    process: Callable[[Handling, Raw], Awaitable[bool]] = Handling.process
-
-    async def ack_first(self: Handling, raw: Raw) -> bool:
-        asyncio.get_running_loop().create_task(process(self, raw))  # type: ignore[arg-type]
+    async def ack_first(self: Handling, raw: Raw, link: Link) -> bool:
+        asyncio.get_running_loop().create_task(process(self, raw, link))
         return True
 
     monkeypatch.setattr(Handling, "process", ack_first)

@@ -32,6 +32,7 @@ from wavecom_common.kernel.tasks import VITAL
 from wavecom_common.messaging import handling
 from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
+from wavecom_common.messaging.redelivery import Limits as RedeliveryLimits
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.storage import event_document, facts_document, names
 from wavecom_common.storage.event_store import EventStore
@@ -410,5 +411,5 @@ def simulate(seed: int) -> Outcome:
         return await World(seed).run()
 
     # Suspicious early: links are cut and processes killed so often here that a few returns are nothing.
-    with patch.object(sweeper, "depths", depths), patch.object(handling, "MAX_REDELIVERIES", 1):
+    with patch.object(sweeper, "depths", depths), patch.object(handling, "LIMITS", RedeliveryLimits(redeliveries=1)):
         return run_virtually(main)

@@ -14,8 +14,8 @@ from wavecom_common.events import routing, types
 from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.messaging import dead_letters, topology
+from wavecom_common.messaging.headers import REASON_HEADER
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.messaging.settlement import REASON_HEADER
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.status_pb2 import GetNotificationRequest, GetTimelineRequest

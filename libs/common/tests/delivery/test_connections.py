@@ -101,13 +101,13 @@ async def test_a_message_that_is_handled_alone_is_not_blamed_for_a_provider_that
     bench = Bench(adapter)
     adapter.away = AWAY
     with pytest.raises(Unavailable, match="the provider is away: refused"):
-        await bench.loop.handle(incoming(a_dispatch(), suspect=True))
+        await bench.loop.handle(incoming(a_dispatch(), quarantined=True))
     # But one that waits because others are served before it goes on waiting.
     adapter.away = None
     adapter.gate.clear()
     others = bench.begin(incoming(a_dispatch(), a_dispatch()))
     await eventually(lambda: len(adapter.calls) == 2)
-    alone = bench.begin(incoming(a_dispatch(), suspect=True))
+    alone = bench.begin(incoming(a_dispatch(), quarantined=True))
     await asyncio.wait([alone], timeout=0.2)
     assert not alone.done()
     adapter.gate.set()

@@ -9,6 +9,7 @@ from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Adapter, Attempt, ConnectedAdapter, NotReady
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
 from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.messaging.headers import Past
 from wavecom_common.messaging.incoming import Incoming, Link
 from wavecom_common.messaging.outcome import Outcome
 from wavecom_common.storage.ledger import Claim, Settled
@@ -189,6 +190,7 @@ class Bench:
         return asyncio.get_running_loop().create_task(self.loop.handle(message))
 
 
-def incoming(*events: Event, link: Link | None = None, suspect: bool = False, replayed: bool = False) -> Incoming:
+def incoming(*events: Event, link: Link | None = None, quarantined: bool = False, replayed: bool = False) -> Incoming:
     """A message with these events."""
-    return Incoming("q", "m", events, asyncio.Event(), link or Link(), suspect=suspect, replayed=replayed)
+    past = Past(quarantined=quarantined, replayed=replayed)
+    return Incoming("q", "m", events, asyncio.Event(), link or Link(), past)

@@ -11,10 +11,10 @@ from wavecom_common.events import codec, routing, types
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.headers import REASON_HEADER
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.messaging.settlement import REASON_HEADER
 from wavecom_common.testing.broker import RETRY_DELAY_MS, consuming, decoded, depth, depth_is, messages
 from wavecom_common.testing.broker import publishing as publishing_with
 from wavecom_common.testing.builders import a_dispatch, a_request
@@ -203,7 +203,7 @@ async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(bro
     events = [a_request() for _ in range(3)]
 
     def answer(incoming: Incoming) -> Sequence[Outcome]:
-        again = incoming.failures == 0 and len(incoming.events) > 1
+        again = incoming.past.failures == 0 and len(incoming.events) > 1
         return [Retry(DELAYS_MS[0], "not yet", failed=1) if again and event == incoming.events[1] else ACK
                 for event in incoming.events]  # fmt: skip
 
@@ -213,7 +213,7 @@ async def test_an_event_to_be_retried_comes_back_alone_and_only_to_its_queue(bro
         async with consuming(broker, recorder, publisher):
             await eventually(lambda: len(recorder.seen) == 2)
     assert [event.event_id for event in recorder.seen[1].events] == [events[1].event_id]
-    assert recorder.seen[1].failures == 1
+    assert recorder.seen[1].past.failures == 1
     assert await depth(broker, routing.PROJECTOR_QUEUE) == 0
 
 

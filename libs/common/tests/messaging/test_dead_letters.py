@@ -9,15 +9,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from wavecom_common.events import routing
+from wavecom_common.events import codec, routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Unavailable
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.dead_letters import Dead
+from wavecom_common.messaging.headers import REPLAYED_HEADER
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome
-from wavecom_common.messaging.settlement import REPLAYED_HEADER, Settlement
+from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.testing.broker import consuming, decoded, depth, messages, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.tcp_proxy import TcpProxy
@@ -269,3 +270,15 @@ async def test_a_drop_that_is_cut_off_before_the_broker_heard_it_is_not_told_as_
         return await depth(broker, DEAD_QUEUE) == 1
 
     await eventually(back)
+
+
+async def test_a_compressed_body_can_be_read_after_it_was_given_up_and_sent_back(broker: str) -> None:
+    event = a_dispatch(request=a_request(channel="sms", priority="high", message="again and " * 5000))
+    async with publishing(broker) as publisher:
+        incoming = Incoming(QUEUE, "m", [event], asyncio.Event())
+        await Settlement(publisher, SYSTEM_CLOCK).settle(incoming, [DeadLetter("unfit", fails=False)])
+    async with dead_letters.replaying(broker, per_second=AT_ONCE) as replay:
+        assert await dead_letters.walk(broker, QUEUE, replay, limit=10) == 1
+    [message] = await messages(broker, QUEUE)
+    assert message.content_encoding == codec.GZIP
+    assert decoded(message) == [event]

@@ -16,10 +16,10 @@ from wavecom_common.events import routing
 from wavecom_common.kernel.errors import Refused
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.headers import REASON_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.migration import migrate
 from wavecom_common.messaging.outcome import ACK, Outcome
-from wavecom_common.messaging.settlement import REASON_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.topology import Queue, Topology
 from wavecom_common.testing.broker import consuming, depth, messages, publishing
 from wavecom_common.testing.builders import a_request

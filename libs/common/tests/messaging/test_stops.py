@@ -10,10 +10,11 @@ from wavecom_common.events import codec, routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Draining, Unavailable
 from wavecom_common.messaging import topology
-from wavecom_common.messaging.handling import MAX_COUNTED, Handling, Raw
-from wavecom_common.messaging.incoming import Incoming, Link
+from wavecom_common.messaging.handling import LIMITS, Handling
+from wavecom_common.messaging.headers import RETURNS_HEADER, SUSPECT_HEADER, Past
+from wavecom_common.messaging.incoming import Incoming, Link, Raw
 from wavecom_common.messaging.outcome import ACK, Outcome
-from wavecom_common.messaging.settlement import RETURNS_HEADER, SUSPECT_HEADER, Settlement
+from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.testing.broker import RETRY_DELAY_MS, consuming, depth, depth_is, messages, publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
@@ -95,14 +96,14 @@ async def test_however_often_its_link_is_lost_a_message_is_published_anew_before
         [encoded] = codec.encode([a_request()], compress_above_bytes=16_384)
         lost = Link()
         lost.lose()
-        for redeliveries in range(MAX_COUNTED + 1):
-            raw = Raw(routing.DISPATCHER_QUEUE, "m", encoded.body, codec.CONTENT_TYPE, None, redeliveries, 0)
-            assert not await handling.process(raw, lost)
-        # No fault of its own: nobody suspects it.
-        assert {incoming.redeliveries for incoming in seen} == {0}
-        assert await handling.process(replace(raw, redeliveries=MAX_COUNTED + 1), Link())
+        raw = Raw(routing.DISPATCHER_QUEUE, "m", encoded.body, codec.CONTENT_TYPE, None)
+        for count in range(LIMITS.counted + 1):
+            assert not await handling.process(replace(raw, delivery_count=count), lost)
+        # No fault of its own: it is not quarantined.
+        assert {incoming.past for incoming in seen} == {Past()}
+        assert await handling.process(replace(raw, delivery_count=LIMITS.counted + 1), Link())
 
-    assert len(seen) == MAX_COUNTED + 1
+    assert len(seen) == LIMITS.counted + 1
     await eventually(lambda: depth_is(broker, routing.DISPATCHER_QUEUE, 1))
     [again] = await messages(broker, routing.DISPATCHER_QUEUE)
     assert RETURNS_HEADER not in again.headers

@@ -177,7 +177,7 @@ class DeliveryLoop:
         """Lines for the first of these events, at least for one; each stands for a slot, too."""
         # All events of a message are of one priority: they came through one queue.
         priority, abandoned = events[0].priority, incoming.link.abandoned
-        patience_s = _ALONE_PATIENCE_S if incoming.suspect else None
+        patience_s = _ALONE_PATIENCE_S if incoming.past.quarantined else None
         while True:
             try:
                 lines = await unless_left(self._acquire(priority, len(events)), abandoned, timeout_s=patience_s)

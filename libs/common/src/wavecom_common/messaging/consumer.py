@@ -26,17 +26,12 @@ from wavecom_common.messaging.connection import (
     stopped,
 )
 from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, QueueProbe
-from wavecom_common.messaging.handling import Handling, Raw
+from wavecom_common.messaging.handling import Handling
+from wavecom_common.messaging.headers import delivery_count, past_of
 from wavecom_common.messaging.held import HeldMessages
-from wavecom_common.messaging.incoming import GiveUp, Handler, Link, dead_letter
+from wavecom_common.messaging.incoming import GiveUp, Handler, Link, Raw, dead_letter
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.messaging.settlement import (
-    FAILURES_HEADER,
-    REPLAYED_HEADER,
-    RETURNS_HEADER,
-    SUSPECT_HEADER,
-    Settlement,
-)
+from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 
@@ -232,12 +227,6 @@ def _raw(queue: str, message: AbstractIncomingMessage) -> Raw:
         body=message.body,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
-        redeliveries=_count(message.headers.get("x-delivery-count")) + _count(message.headers.get(RETURNS_HEADER)),
-        failures=_count(message.headers.get(FAILURES_HEADER)),
-        suspect=SUSPECT_HEADER in message.headers,
-        replayed=REPLAYED_HEADER in message.headers,
+        delivery_count=delivery_count(message.headers),
+        past=past_of(message.headers),
     )
-
-
-def _count(header: object) -> int:
-    return header if isinstance(header, int) else 0

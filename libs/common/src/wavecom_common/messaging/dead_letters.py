@@ -20,7 +20,7 @@ from wavecom_common.kernel.errors import Overloaded, Unavailable, Undecodable, U
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.connection import broker_errors, connected
 from wavecom_common.messaging.depths import QueueDepths
-from wavecom_common.messaging.settlement import DEAD_AT_HEADER, QUEUE_HEADER, REASON_HEADER, REPLAYED_HEADER
+from wavecom_common.messaging.headers import DEAD_AT_HEADER, QUEUE_HEADER, REASON_HEADER, REPLAYED_HEADER
 from wavecom_common.messaging.topology import message_counts, plan
 from wavecom_common.telemetry import metrics
 

@@ -1,4 +1,4 @@
-"""One message from the broker, as a handler sees it."""
+"""One message from the broker, as it came and as a handler sees it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from wavecom_proto.v1.events_pb2 import Event
 
+from wavecom_common.events import codec
+from wavecom_common.messaging.headers import Past
 from wavecom_common.messaging.outcome import DeadLetter, Outcome
 
 
@@ -24,6 +26,30 @@ class Link:
         self.abandoned.set()
 
 
+@dataclass(slots=True)
+class Raw:
+    """A message as it came. It holds its body until that is decoded, and no longer: then its events are held."""
+
+    queue: str
+    message_id: str
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    # How often the broker gave it out before.
+    delivery_count: int = 0
+    past: Past = field(default_factory=Past)
+
+    def decode(self) -> Sequence[Event]:
+        """The events. To be called once, for the body is let go of.
+
+        Raises:
+            Undecodable: see `codec.decode`; the body is kept.
+        """
+        events = codec.decode(self.body, content_type=self.content_type, content_encoding=self.content_encoding)
+        self.body = b""
+        return events
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """The events of one message, of one routing key, and how the message came."""
@@ -35,14 +61,13 @@ class Incoming:
     draining: asyncio.Event
     # Over which it came.
     link: Link = field(default_factory=Link)
-    # How often the broker gave this message out before.
-    redeliveries: int = 0
-    # How often handling its event raised before; only a message of one event has failures.
-    failures: int = 0
-    # Whether it is to be tried with no other suspect beside it: it may be one that kills its handler.
-    suspect: bool = False
-    # Whether an operator took it from the dead letters.
-    replayed: bool = False
+    # Its returns include those of its present form.
+    past: Past = field(default_factory=Past)
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an operator took it from the dead letters."""
+        return self.past.replayed
 
 
 # Returns one outcome per event, in order.

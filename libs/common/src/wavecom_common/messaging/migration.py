@@ -27,7 +27,7 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Refused, Unroutable
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.connection import broker_errors, connected
-from wavecom_common.messaging.settlement import RETURNS_HEADER
+from wavecom_common.messaging.headers import DELIVERY_COUNT_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.topology import (
     MAX_LENGTH,
     OBSOLETE_BINDINGS,
@@ -45,7 +45,6 @@ from wavecom_common.messaging.topology import (
 _AT_ONCE: Final = 100
 _CONFIRM_TIMEOUT_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 0.5
-_DELIVERIES_HEADER: Final = "x-delivery-count"
 
 # Of which queue, and what is done now.
 OnProgress = Callable[[str, str], None]
@@ -213,7 +212,7 @@ def _again(message: AbstractIncomingMessage) -> Message:
     Under an id of its own: the client library matches returned messages by it, and a copy of this one may be under way.
     """
     headers = dict(message.headers)
-    counted = headers.pop(_DELIVERIES_HEADER, 0)
+    counted = headers.pop(DELIVERY_COUNT_HEADER, 0)
     if isinstance(counted, int) and counted:
         before = headers.get(RETURNS_HEADER, 0)
         headers[RETURNS_HEADER] = counted + (before if isinstance(before, int) else 0)

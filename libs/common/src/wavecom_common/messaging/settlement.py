@@ -11,21 +11,19 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.ids import new_message_id
-from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.headers import DEAD_AT_HEADER, QUEUE_HEADER, REASON_HEADER, Past, headers_of
+from wavecom_common.messaging.incoming import Incoming, Raw
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 
-FAILURES_HEADER: Final = "wavecom-failures"
-SUSPECT_HEADER: Final = "wavecom-suspect"
-# How often it came back before it was published anew; the broker counts from there.
-RETURNS_HEADER: Final = "wavecom-returns"
-# Of a message that an operator sent back: a sender orders a next attempt in place of one that was given up.
-REPLAYED_HEADER: Final = "wavecom-replayed"
-REASON_HEADER: Final = "wavecom-reason"
-QUEUE_HEADER: Final = "wavecom-queue"
-DEAD_AT_HEADER: Final = "wavecom-dead-at-ms"
+# Why a message is sent back, as the metric has it: see `redelivery.Decision`.
+QUARANTINED: Final = "quarantined"
+WAITING: Final = "waiting"
+RECOUNTED: Final = "recounted"
+SPLIT: Final = "split"
+ACQUITTED: Final = "acquitted"
 
 _log = get_logger()
 
@@ -49,43 +47,56 @@ class Settlement:
             elif isinstance(outcome, DeadLetter):
                 await self._dead_letter(incoming.queue, event, outcome)
 
-    async def again(self, incoming: Incoming, *, delay_ms: int, suspect: bool, returns: int) -> None:
-        """Send a message back to its queue, as one that came back so often.
+    async def requeue(self, raw: Raw, past: Past, *, delay_ms: int, reason: str) -> None:
+        """Send a message back to its queue after a wait, unread, as one with that past.
 
         Raises:
             Unavailable: not confirmed; call again.
         """
-        headers = _headers(replace(incoming, suspect=suspect, redeliveries=returns), incoming.failures)
-        message = self._publisher.message(incoming.events, headers)
-        key = routing.direct_key(incoming.queue)
-        await self._publisher.publish_message(routing.retry_name(delay_ms), key, message)
+        await self._requeue(raw.queue, _copy(raw, headers_of(past)), delay_ms, reason)
+
+    async def requeue_events(self, incoming: Incoming, past: Past, *, delay_ms: int, reason: str) -> None:
+        """Send the events of a message back to its queue after a wait, as one with that past.
+
+        Raises:
+            Unavailable: not all is confirmed; call again.
+        """
+        for message in self._publisher.messages(incoming.events, headers_of(past)):
+            await self._requeue(incoming.queue, message, delay_ms, reason)
+
+    async def dead_letter(self, raw: Raw, reason: str) -> None:
+        """Put a message that can't be read into the dead-letter queue as it came, with the reason.
+
+        Raises:
+            Unavailable: not confirmed; call again.
+        """
+        await self._dead(raw.queue, _copy(raw, self._dead_headers(raw.queue, reason)), reason)
+
+    async def dead_letter_events(self, incoming: Incoming, reason: str) -> None:
+        """Put a message whose events were read into the dead-letter queue, with the reason.
+
+        Raises:
+            Unavailable: not all is confirmed; call again.
+        """
+        for message in self._publisher.messages(incoming.events, self._dead_headers(incoming.queue, reason)):
+            await self._dead(incoming.queue, message, reason)
+
+    async def _requeue(self, queue: str, message: Message, delay_ms: int, reason: str) -> None:
+        await self._publisher.publish_message(routing.retry_name(delay_ms), routing.direct_key(queue), message)
+        metrics.REQUEUED.labels(queue, reason).inc()
         # One that only waits for its turn comes by every second.
-        log = _log.debug if incoming.suspect and suspect else _log.warning
-        log("message_sent_back", queue=incoming.queue, events=len(incoming.events), suspect=suspect)
+        log = _log.debug if reason == WAITING else _log.warning
+        log("message_requeued", queue=queue, reason=reason)
 
-    async def dead_letter_body(
-        self, queue: str, body: bytes, *, content_type: str | None, content_encoding: str | None, reason: str
-    ) -> None:
-        """Put a body that can't be read into the dead-letter queue as it came, with the reason.
-
-        Raises:
-            Unavailable: not confirmed; call again.
-        """
-        message = Message(
-            body,
-            message_id=new_message_id(),
-            content_type=content_type,
-            content_encoding=content_encoding,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            headers=self._dead_headers(queue, reason),
-        )
+    async def _dead(self, queue: str, message: Message, reason: str) -> None:
         await self._publisher.publish_message(routing.DEAD_EXCHANGE, queue, message)
         metrics.DEAD_LETTERED.labels(queue).inc()
         _log.error("message_dead_lettered", queue=queue, reason=reason)
 
     async def _retry(self, incoming: Incoming, event: Event, outcome: Retry) -> None:
         queue = incoming.queue
-        message = self._publisher.message([event], _headers(incoming, incoming.failures + outcome.failed))
+        past = replace(incoming.past, failures=incoming.past.failures + outcome.failed)
+        message = self._publisher.message([event], headers_of(past))
         await self._publisher.publish_message(routing.retry_name(outcome.delay_ms), routing.direct_key(queue), message)
         metrics.HANDLER_RETRIES.labels(queue).inc()
         _log.warning(
@@ -107,13 +118,12 @@ class Settlement:
         return {QUEUE_HEADER: queue, REASON_HEADER: reason, DEAD_AT_HEADER: self._clock.now_ms()}
 
 
-def _headers(incoming: Incoming, failures: int) -> dict[str, FieldValue]:
-    """What has to be known of a message when it comes again: a trial that ended with "later" acquits nobody."""
-    headers: dict[str, FieldValue] = {FAILURES_HEADER: failures}
-    if incoming.redeliveries:
-        headers[RETURNS_HEADER] = incoming.redeliveries
-    if incoming.suspect:
-        headers[SUSPECT_HEADER] = 1
-    if incoming.replayed:
-        headers[REPLAYED_HEADER] = 1
-    return headers
+def _copy(raw: Raw, headers: dict[str, FieldValue]) -> Message:
+    return Message(
+        raw.body,
+        message_id=new_message_id(),
+        content_type=raw.content_type,
+        content_encoding=raw.content_encoding,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        headers=headers,
+    )

@@ -21,7 +21,7 @@ from wavecom_common.messaging.connection import broker_errors, connected
 
 # Of every queue. Beyond it a publish is refused: the API answers 503, and a consumer keeps its message and waits.
 MAX_LENGTH: Final = 1_000_000
-# A consumer publishes a message anew long before (`handling.MAX_COUNTED`); this one catches what never reaches it. On
+# A consumer publishes a message anew long before (`redelivery.Limits`); this one catches what never reaches it. On
 # brokers before 4.3 a restart of a consumer counts as well, so it has to be generous.
 DELIVERY_LIMIT: Final = 100
 # Nothing is behind a dead-letter queue: beyond this the broker throws a message away. Each look at one counts before

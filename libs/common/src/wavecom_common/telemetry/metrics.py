@@ -95,6 +95,12 @@ DEAD_LETTERED: Final = Counter("wavecom_events_dead_lettered", "Events moved to 
 DEAD_LETTERS: Final = Gauge("wavecom_dead_letters", "Messages that wait in a dead-letter queue", ["queue"])
 # every consumer
 HANDLER_RETRIES: Final = Counter("wavecom_events_handler_retries", "Events whose handling is retried", ["queue"])
+# every consumer
+REQUEUED: Final = Counter(
+    "wavecom_messages_requeued",
+    "Messages sent back to their queue because they came back too often",
+    ["queue", "reason"],
+)
 # publisher, ledger and projector
 BATCH_SIZE: Final = Histogram("wavecom_batch_size", "Items written together", ["what"], buckets=_SIZES)
 # every publisher
