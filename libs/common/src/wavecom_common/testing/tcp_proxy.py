@@ -100,11 +100,12 @@ class TcpProxy:
         self._clients.add(writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             self._writers[sink] = client[1]
-            task = asyncio.create_task(self._pump(source, sink, flows))
+            task = asyncio.create_task(self._pump(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        flows = self._flows[self._writers[sink]]
         with suppress(OSError):
             while data := await source.read(65_536):
                 await flows.wait()
