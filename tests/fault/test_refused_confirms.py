@@ -1,6 +1,7 @@
 """A broker that nacks: a full queue is reported as one, and a channel that is served badly is left for another one."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from wavecom_common.testing.waiting import eventually
 # A method frame's size, its class (basic) and its method; acks and nacks are of one length.
 ACK = bytes.fromhex("0000000d003c0050")
 NACK = bytes.fromhex("0000000d003c0078")
+# What the broker answers about a queue, up to the number of its messages.
+DEPTH = re.compile(rb"(\x00\x32\x00\x0b\x17" + routing.PROJECTOR_QUEUE.encode() + rb")....", re.DOTALL)
 
 
 @pytest.fixture
@@ -29,7 +32,10 @@ async def broker(broker_url: str) -> str:
 
 
 class Refusing(TcpProxy):
-    """Turns the broker's acks into nacks on the links that are open while it is told to, as long as these live."""
+    """Shows a broker as one with a dead leader: on a link that was opened while `sick`, for as long as the link lives.
+
+    It turns acks into nacks, and shows no messages.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port)
@@ -40,7 +46,7 @@ class Refusing(TcpProxy):
         sick = self.sick
 
         def turned(data: bytes) -> None:
-            write(data.replace(ACK, NACK) if sick else data)
+            write(DEPTH.sub(rb"\1\0\0\0\0", data.replace(ACK, NACK)) if sick else data)
 
         sink.write = turned  # type: ignore[method-assign]
         await super()._pump(source, sink)
@@ -68,7 +74,8 @@ async def test_a_channel_that_nacks_from_its_first_message_on_is_left_for_anothe
 
 
 @pytest.mark.timeout(90)
-async def test_a_queue_that_was_full_before_is_found_to_be_full(broker: str) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_queue_that_was_full_before_is_found_to_be_full(broker: str, shown: bool) -> None:
     full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
     async with connected(broker, "test full") as connection, publishing(broker) as filling:
         queue = await (await connection.channel()).declare_queue("test.full", durable=True, arguments=full)
@@ -82,6 +89,9 @@ async def test_a_queue_that_was_full_before_is_found_to_be_full(broker: str) -> 
             return False
 
         await eventually(overloaded)
+        if not shown:
+            # As if readers held all of it.
+            await (await (await connection.channel()).get_queue(routing.PROJECTOR_QUEUE, ensure=False)).purge()
         with capture_logs() as logs:
             async with publishing(broker) as publisher:
                 for _ in range(50):
@@ -89,4 +99,6 @@ async def test_a_queue_that_was_full_before_is_found_to_be_full(broker: str) -> 
                         await publisher.publish([a_request()], timeout_s=2 * GRACE_S)
                 await queue.purge()
                 await publisher.publish([a_request()], timeout_s=2 * GRACE_S)
-    assert [line["event"] for line in logs].count("queue_full") == 1
+    events = [line["event"] for line in logs]
+    assert events.count("queue_full") == 1
+    assert events.count("link_lost") <= (0 if shown else 20)

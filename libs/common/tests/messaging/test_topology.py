@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from wavecom_common.events import routing
 from wavecom_common.messaging import dead_letters, topology
 
@@ -39,3 +40,20 @@ async def test_nothing_is_dead_lettered_at_most_once_or_thrown_away(broker_url: 
         waits = {"x-message-ttl": delay_ms, "x-dead-letter-exchange": "wavecom.events"}
         assert arguments.pop(routing.retry_name(delay_ms)) == {**passed_on, **waits}
     assert arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "queues"),
+    [
+        (routing.EVENTS_EXCHANGE, "notification.requested", {routing.PROJECTOR_QUEUE}),
+        (routing.EVENTS_EXCHANGE, "notification.failed.sms", {routing.PROJECTOR_QUEUE}),
+        (routing.EVENTS_EXCHANGE, "notification.dispatched.sms.low", {routing.PROJECTOR_QUEUE, "sms-sender.low"}),
+        (routing.EVENTS_EXCHANGE, "queue.dispatcher.requested", {routing.DISPATCHER_QUEUE}),
+        (routing.DEAD_EXCHANGE, "sms-sender.low", {"sms-sender.low.dead"}),
+        (routing.retry_name(5_000), "notification.dispatched.sms.low", {"wavecom.retry.5s"}),
+        (routing.retry_name(200), "queue.sms-sender.low", {"wavecom.retry.200ms"}),
+        ("another", "key", set()),
+    ],
+)
+def test_the_queues_that_a_message_reaches_are_known(exchange: str, key: str, queues: set[str]) -> None:
+    assert set(topology.queues_reached(exchange, key)) == queues

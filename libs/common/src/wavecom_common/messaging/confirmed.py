@@ -4,7 +4,7 @@ Source: https://www.rabbitmq.com/docs/confirms
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -28,6 +28,7 @@ from wavecom_common.messaging.depths import CHECK_INTERVAL_S, DOUBT_AFTER_S, Que
 from wavecom_common.messaging.nodes import nodes_of
 from wavecom_common.messaging.refusals import Refusals
 from wavecom_common.messaging.stalling import STALL_LIMIT_S, StallLimit
+from wavecom_common.messaging.topology import message_counts, queues_reached
 from wavecom_common.telemetry.logs import get_logger
 
 # While something is missing its return is looked for more often.
@@ -76,8 +77,9 @@ class ConfirmedChannel:
         # The keys whose last message was refused by a full queue.
         self._full: set[tuple[str, str]] = set()
         self._refusals = Refusals()
-        # Set when the channel there is has to be left; see `Refusals`.
+        # Set when a nack puts the channel in doubt, and the queues of the message; see `Refusals`.
         self._doubted = asyncio.Event()
+        self._doubtful: Collection[str] = ()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -148,17 +150,20 @@ class ConfirmedChannel:
     def _confirmed(self, exchange: str, key: str, after_s: float) -> None:
         self._unbound.discard((exchange, key))
         self._full.discard((exchange, key))
-        self._refusals.confirmed((exchange, key))
+        self._refusals.confirmed(queues_reached(exchange, key))
         self._limit.confirmed(after_s)
         self._in_doubt = False
 
     def _refused(self, exchange: str, key: str) -> Unavailable:
-        if not self._doubted.is_set() and self._refusals.full((exchange, key), asyncio.get_running_loop().time()):
+        queues = queues_reached(exchange, key)
+        if not self._doubted.is_set() and self._refusals.full(queues, asyncio.get_running_loop().time()):
             if (exchange, key) not in self._full:
                 _log.warning("queue_full", connection=self._name, exchange=exchange, routing_key=key)
             self._full.add((exchange, key))
             return Overloaded(f"the broker refused a message to {exchange} for {key}: a queue is full")
-        self._doubted.set()
+        if not self._doubted.is_set():
+            self._doubtful = queues
+            self._doubted.set()
         return Unavailable(f"the broker refused a message to {exchange} for {key}, the first on its channel")
 
     async def _session(self, connection: AbstractConnection) -> str | None:
@@ -166,10 +171,9 @@ class ConfirmedChannel:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             probe = QueueProbe(connection)
             await self._look(probe)
-        self._doubted.clear()
         self._refusals.opened()
-        self._probe, self._channel = probe, channel
-        self.usable.set()
+        self._probe = probe
+        self._use(channel)
         _log.info("publisher_connected", connection=self._name, node=node_of(connection))
         try:
             # The client library sometimes loses a cancellation that comes while it connects: the stop is watched here.
@@ -178,7 +182,7 @@ class ConfirmedChannel:
                 stopped(self._stop),
                 self._watch(),
                 self._keep_looking(probe),
-                self._left_in_doubt(),
+                self._left_in_doubt(connection, channel),
             )
         finally:
             self.usable.clear()
@@ -218,13 +222,22 @@ class ConfirmedChannel:
             if age_s < DOUBT_AFTER_S < now_s - opened_s:
                 self._in_doubt = False
 
-    async def _left_in_doubt(self) -> str:
-        await self._doubted.wait()
-        self.usable.clear()
-        self._channel = None
-        # What is on its way may still be confirmed, and the broker needs a moment to record another leader.
-        await SYSTEM_CLOCK.sleep(_DOUBT_PAUSE_S)
-        return "the broker refused the first message of a channel: a queue is full, or its leader is dead"
+    def _use(self, channel: AbstractChannel) -> None:
+        self._doubted.clear()
+        self._channel = channel
+        self.usable.set()
+
+    async def _left_in_doubt(self, connection: AbstractConnection, channel: AbstractChannel) -> str:
+        while True:
+            await self._doubted.wait()
+            self.usable.clear()
+            self._channel = None
+            if not await _led(connection, self._doubtful):
+                # What is on its way may still be confirmed, and the broker needs a moment to record another leader.
+                await SYSTEM_CLOCK.sleep(_DOUBT_PAUSE_S)
+                return f"the broker refused the first message of a channel to {', '.join(self._doubtful)}"
+            self._refusals.believe(asyncio.get_running_loop().time())
+            self._use(channel)
 
     async def _keep_looking(self, probe: QueueProbe) -> NoReturn:
         while True:
@@ -245,3 +258,13 @@ class ConfirmedChannel:
         oldest = next(iter(self._waiting.values()), None)
         unconfirmed_s = now_s - oldest.since_s if oldest is not None else 0.0
         return max(unconfirmed_s, self._probe.unanswered_s() if self._probe is not None else 0.0)
+
+
+async def _led(connection: AbstractConnection, queues: Collection[str]) -> bool:
+    """Whether all of these queues show messages: the broker answers 0 for one whose leader it cannot reach."""
+    try:
+        with broker_errors():
+            async with asyncio.timeout(_DOUBT_PAUSE_S):
+                return all((await message_counts(connection, list(queues))).values())
+    except Unavailable:
+        return False

@@ -7,6 +7,7 @@ Source: https://www.rabbitmq.com/docs/quorum-queues
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from aio_pika import ExchangeType
@@ -37,6 +38,7 @@ OBSOLETE_BINDINGS: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     # Until a request was published to each of its queues by itself; it would be dispatched twice.
     routing.DISPATCHER_QUEUE: [(routing.EVENTS_EXCHANGE, "notification.requested.#")],
 }
+_RETRY_PREFIX: Final = routing.retry_name(0).removesuffix("0s")
 # As RabbitMQ says it: inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but current is the
 # value '5' of type 'signedint'.
 _INEQUIVALENT: Final = re.compile(
@@ -80,6 +82,25 @@ def plan(retry_delays_ms: Sequence[int]) -> Topology:
     exchanges = {routing.EVENTS_EXCHANGE: ExchangeType.TOPIC, routing.DEAD_EXCHANGE: ExchangeType.DIRECT}
     exchanges |= {queue.name: ExchangeType.FANOUT for queue in retry}
     return Topology(exchanges, [*dead, *retry, *work])
+
+
+@lru_cache(maxsize=1000)
+def queues_reached(exchange: str, routing_key: str) -> tuple[str, ...]:
+    """The queues of ours into which a message goes."""
+    if exchange.startswith(_RETRY_PREFIX):
+        return (exchange,)
+    return tuple(
+        queue.name
+        for queue in plan([]).queues
+        if any(source == exchange and _matches(pattern, routing_key) for source, pattern in queue.bindings)
+    )
+
+
+def _matches(pattern: str, routing_key: str) -> bool:
+    # Our patterns end in ".#", which stands for any number of words, none included, or have no wildcard.
+    return pattern == routing_key or (
+        pattern.endswith(".#") and f"{routing_key}.".startswith(pattern.removesuffix("#"))
+    )
 
 
 async def apply(url: str, topology: Topology, *, settle_s: float = SETTLE_S) -> None:
