@@ -1,11 +1,14 @@
 """Withdrawing what was refused, against senders that claim it, on a real database."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from wavecom_common.events.outcomes import Withdrawn
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.storage import withdrawals as withdrawals_module
 from wavecom_common.storage.client import Database
+from wavecom_common.storage.driver import Collection, Document
 from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.withdrawals import ERROR, Withdrawals
 
@@ -70,6 +73,23 @@ async def test_of_a_sender_and_a_withdrawal_at_once_each_notification_has_one(
     assert gone | called == {*IDS}
     assert not gone & called
     await link.close()
+
+
+async def test_a_claim_that_is_there_but_cannot_be_found_is_asked_for_again(
+    withdrawals: Withdrawals, sender: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a member of the replica set that lags behind."""
+    await sender.claim(f"{IDS[0]}:1")
+    insert_new = withdrawals_module.insert_new
+
+    async def and_lag(collection: Collection, documents: Sequence[Document]) -> set[int]:
+        there = await insert_new(collection, documents)
+        await collection.delete_many({})
+        return there
+
+    monkeypatch.setattr(withdrawals_module, "insert_new", and_lag)
+    with pytest.raises(Unavailable, match="cannot be found"):
+        await withdrawals.withdraw(IDS[:1])
 
 
 async def test_without_a_database_the_caller_hears_of_it_in_time(unused_tcp_port: int) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from wavecom_common.events.outcomes import Withdrawn
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, Document, operation_timeout
 from wavecom_common.storage.errors import database_errors
@@ -63,9 +64,11 @@ class Withdrawals:
         return [key not in claimed for key in keys]
 
     async def _claimed(self, keys: Sequence[str]) -> set[str]:
-        """Those of the claims that are a sender's."""
+        """Those of the claims that are a sender's. All are there: one that is not found may be a sender's, too."""
         with database_errors():
             found = await self._collection.find({"_id": {"$in": list(keys)}}).to_list(None)
+        if {document["_id"] for document in found} != {*keys}:
+            raise Unavailable("database: a claim is there that cannot be found")
         return {document["_id"] for document in found if document.get("kind") != _KIND}
 
 
