@@ -80,6 +80,8 @@ def test_an_unknown_outcome_is_told_and_tried_again_under_the_same_dedup_key() -
     [again] = follows.later
     assert again.dedup_key == f"{again.notification_id}:2"
     assert again.attempt == 3
+    # What is sent again out of the event store has it from here.
+    assert follows.now[1].retry_scheduled.dedup_key == again.dedup_key
 
 
 def test_an_attempt_after_a_known_failure_has_a_dedup_key_of_its_own() -> None:

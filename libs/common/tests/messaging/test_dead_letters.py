@@ -150,6 +150,30 @@ async def test_a_dead_letter_refused_again_is_replayed_once(broker: str) -> None
     assert await ids(broker, DEAD_QUEUE) == [event.event_id]
 
 
+async def test_a_compressed_body_is_readable_as_a_dead_letter_and_when_it_is_replayed(broker: str) -> None:
+    event = a_dispatch(request=a_request(channel="sms", priority="high", message="long " * 8_000))
+    async with publishing(broker) as publisher:
+        message = publisher.message([event])
+        assert message.content_encoding == "gzip"
+        await Settlement(publisher, SYSTEM_CLOCK).dead_letter_body(
+            QUEUE,
+            message.body,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            reason="could not be settled",
+        )
+    seen: list[Event] = []
+
+    async with dead_letters.replaying(broker, per_second=AT_ONCE) as send:
+
+        async def look_and_send(dead: Dead) -> bool:
+            seen.extend(dead.events)
+            return await send(dead)
+
+        await dead_letters.walk(broker, QUEUE, look_and_send, limit=10)
+    assert seen == await taken(broker, QUEUE) == [event]
+
+
 async def test_a_walk_ends_at_its_limit(broker: str) -> None:
     await given_up(broker, 3)
     assert await dead_letters.walk(broker, QUEUE, remove, limit=2) == 2
