@@ -101,6 +101,18 @@ async def _nothing_waits(stage: Stage) -> bool:
     return not any([await depth(stage.broker_url, name) for name in queues])
 
 
+async def posted(client: httpx.AsyncClient) -> httpx.Response:
+    """The answer to a request that is accepted: one sent before there is a link is refused, and never published."""
+
+    async def accepted() -> httpx.Response | None:
+        answer = await client.post(PATH, json=BODY)
+        return answer if answer.status_code == 201 else None
+
+    answer = await eventually(accepted, timeout_s=30, what="a link")
+    assert answer is not None
+    return answer
+
+
 def _ids(answer: httpx.Response) -> list[str]:
     """Those that an answer says are accepted."""
     data = answer.json().get("data") or {}
@@ -131,7 +143,7 @@ async def test_a_request_whose_second_confirm_is_swallowed_is_never_sent(
         proxied(stage.broker_url, ConfirmSwallowingProxy) as (proxy, url),
         api(stage, unused_tcp_port, **QUICK, WAVECOM_RABBITMQ_URL=url) as (_, client),
     ):
-        accepted = await client.post(PATH, json=BODY)
+        accepted = await posted(client)
         proxy.confirms_left = 1
         refused = await client.post(PATH, json=BODY)
 
@@ -189,6 +201,7 @@ async def test_with_the_database_away_what_was_refused_is_withdrawn_when_it_is_b
             client,
         ),
     ):
+        accepted = await posted(client)
         database.blackhole(True)
         broker.confirms_left = 1
         refused = await client.post(PATH, json=BODY)
@@ -196,8 +209,8 @@ async def test_with_the_database_away_what_was_refused_is_withdrawn_when_it_is_b
         database.blackhole(False)
         await eventually(lambda: withdrawn(stage), timeout_s=30, what="the withdrawal")
 
-    ended = await finish([])
-    assert ended.called == []
+    ended = await finish(_ids(accepted))
+    assert ended.called == _ids(accepted)
     assert list(ended.failed.values()) == ["refused"]
 
 
@@ -212,6 +225,7 @@ async def test_a_process_that_is_told_to_stop_withdraws_what_it_refused(
             client,
         ),
     ):
+        accepted = await posted(client)
         database.blackhole(True)
         broker.confirms_left = 1
         assert (await client.post(PATH, json=BODY)).status_code == 503
@@ -219,7 +233,7 @@ async def test_a_process_that_is_told_to_stop_withdraws_what_it_refused(
         database.blackhole(False)
         assert await copy.wait() == 0
 
-    assert (await finish([])).called == []
+    assert (await finish(_ids(accepted))).called == _ids(accepted)
 
 
 async def test_one_that_a_sender_has_already_is_accepted(stage: Stage, finish, unused_tcp_port: int) -> None:
@@ -230,7 +244,7 @@ async def test_one_that_a_sender_has_already_is_accepted(stage: Stage, finish, u
         process(stage, "-m", "dispatcher", **SETTINGS),
         process(stage, "-m", "sms_sender", **SETTINGS, WAVECOM_SIMULATED_CALLS_FILE=str(stage.folder / "calls")),
     ):
-        first = await client.post(PATH, json=BODY)
+        first = await posted(client)
         await eventually(lambda: len(_lines(stage.folder / "calls")) == 1, timeout_s=30, what="the first call")
         proxy.confirms_left = 1
         second = await client.post(PATH, json=BODY)
