@@ -16,7 +16,7 @@ from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.dead_letters import Dead
 from wavecom_common.messaging.headers import REPLAYED_HEADER
-from wavecom_common.messaging.incoming import Incoming
+from wavecom_common.messaging.incoming import Incoming, Raw
 from wavecom_common.messaging.outcome import DeadLetter, Outcome
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.testing.broker import consuming, decoded, depth, messages, publishing, taken
@@ -155,13 +155,14 @@ async def test_a_compressed_body_is_readable_as_a_dead_letter_and_when_it_is_rep
     async with publishing(broker) as publisher:
         message = publisher.message([event])
         assert message.content_encoding == "gzip"
-        await Settlement(publisher, SYSTEM_CLOCK).dead_letter_body(
-            QUEUE,
-            message.body,
+        raw = Raw(
+            queue=QUEUE,
+            message_id="one",
+            body=message.body,
             content_type=message.content_type,
             content_encoding=message.content_encoding,
-            reason="could not be settled",
         )
+        await Settlement(publisher, SYSTEM_CLOCK).dead_letter(raw, "could not be settled")
     seen: list[Event] = []
 
     async with dead_letters.replaying(broker, per_second=AT_ONCE) as send:
