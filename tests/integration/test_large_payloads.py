@@ -8,7 +8,7 @@ from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
 from wavecom_common.events.payloads import Payload, refer
-from wavecom_common.hosting.sender import SenderSettings, sender_parts
+from wavecom_common.hosting.sender import SenderSettings, sender_components
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.consumer import Consumer
@@ -54,16 +54,16 @@ async def sending(settings: SenderSettings, provider: Provider, told: list[Event
     listener = Consumer(
         url, name="test", queues=queues, prefetch=10, handler=collect, publisher=publisher, retry_delay_ms=1000
     )
-    parts = [publisher, listener, *sender_parts("email", settings, provider)]
-    for part in parts:
-        await part.start()
+    components = [publisher, listener, *sender_components("email", settings, provider)]
+    for component in components:
+        await component.start()
     try:
         yield publisher
     finally:
-        for part in reversed(parts):
-            await part.drain()
-        for part in reversed(parts):
-            await part.close()
+        for component in reversed(components):
+            await component.drain()
+        for component in reversed(components):
+            await component.close()
 
 
 def naming(payload_id: str) -> Event:

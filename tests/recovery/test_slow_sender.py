@@ -59,14 +59,14 @@ async def slow_sender(stage: Any, publisher: EventPublisher) -> AsyncIterator[Co
         retry_delay_ms=1000,
     )
     reports = HeldReports(consumer.held_messages, HeldWork(stage.database), owner="slow", interval_s=REPORT_S)
-    parts = [ledger, reports, consumer]
-    for part in parts:
-        await part.start()
+    components = [ledger, reports, consumer]
+    for component in components:
+        await component.start()
     try:
         yield consumer
     finally:
-        for part in reversed(parts):
-            await part.close()
+        for component in reversed(components):
+            await component.close()
 
 
 async def publish(stage: Any, publisher: EventPublisher) -> None:

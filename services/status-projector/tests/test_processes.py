@@ -11,8 +11,8 @@ from status_projector.bootstrap import build_projector, build_query
 from status_projector.query_server import QueryServer
 from status_projector.settings import ProjectorSettings, QuerySettings
 from wavecom_common.events import routing, types
-from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.kernel.component import Component
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.headers import REASON_HEADER
 from wavecom_common.messaging.publisher import EventPublisher
@@ -62,9 +62,9 @@ async def test_dead_letters_are_counted_by_the_queue_they_came_from(
 
 
 async def test_published_events_are_answered_from(publisher: EventPublisher) -> None:
-    parts = build_query(QuerySettings.load())
-    [server] = [part for part in parts if isinstance(part, QueryServer)]
-    async with _running(parts), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    components = build_query(QuerySettings.load())
+    [server] = [component for component in components if isinstance(component, QueryServer)]
+    async with _running(components), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = StatusQueryStub(channel)
         now_ms = SYSTEM_CLOCK.now_ms()  # young, so the server waits for it
         request = a_request(now_ms=now_ms)
@@ -100,11 +100,13 @@ async def test_an_event_the_database_refuses_is_parked_with_the_reason(
 
 
 @asynccontextmanager
-async def _running(parts: Sequence[Part]) -> AsyncIterator[None]:
+async def _running(components: Sequence[Component]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for part in parts:
-            await part.start()
-            stack.push_async_callback(part.close)
-            stack.push_async_callback(part.drain)
-        await eventually(lambda: not [reason for part in parts if (reason := part.ready())], what="readiness")
+        for component in components:
+            await component.start()
+            stack.push_async_callback(component.close)
+            stack.push_async_callback(component.drain)
+        await eventually(
+            lambda: not [reason for component in components if (reason := component.ready())], what="readiness"
+        )
         yield

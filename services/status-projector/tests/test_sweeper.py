@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +25,9 @@ AFTER_MS = 300_000
 SENDER = routing.sender_queue("email", "medium")
 
 
-def a_sweeper(bench: Any, *, most: int = 500, most_waiting: int = 100, requests_only: bool = False) -> Sweeper:
+def a_sweeper(
+    bench: Any, *, most: int = 500, most_waiting: int = 100, requests_only: bool = False, interval_s: float = 60
+) -> Sweeper:
     return Sweeper(
         bench.url,
         EventStore(bench.database),
@@ -36,7 +37,7 @@ def a_sweeper(bench: Any, *, most: int = 500, most_waiting: int = 100, requests_
         Resender(bench.publisher, delays_ms=[1000], max_events=100),
         Limits(
             after_s=AFTER_MS / 1000,
-            interval_s=60,
+            interval_s=interval_s,
             most=most,
             most_waiting=most_waiting,
             requests_only=requests_only,
@@ -198,7 +199,7 @@ async def test_what_was_seen_before_the_broker_was_away_counts_for_nothing(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.project([a_request()])
-    sweeper = a_sweeper(bench)
+    sweeper = a_sweeper(bench, interval_s=0.01)
     sweeps = iter([Unavailable("the broker cannot be reached"), None, None])
     swept: list[Mapping[str, int]] = []
     real = Sweeper.sweep
@@ -211,7 +212,6 @@ async def test_what_was_seen_before_the_broker_was_away_counts_for_nothing(
 
     await real(sweeper)
     monkeypatch.setattr(Sweeper, "sweep", sweep)
-    sweeper._limits = replace(sweeper._limits, interval_s=0.01)
     await sweeper.start()
     await eventually(lambda: len(swept) >= 2)
     await sweeper.close()

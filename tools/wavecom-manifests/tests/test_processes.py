@@ -16,9 +16,9 @@ from status_projector.settings import ProjectorSettings, QuerySettings
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import routing
 from wavecom_common.events.channels import Channel
-from wavecom_common.hosting.part import Part
-from wavecom_common.hosting.sender import SenderSettings, sender_parts
+from wavecom_common.hosting.sender import SenderSettings, sender_components
 from wavecom_common.hosting.settings import Settings
+from wavecom_common.kernel.component import Component
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.depths import QueueDepths
@@ -28,11 +28,11 @@ from wavecom_manifests.processes import PROCESSES
 from wavecom_stack.services import SERVICES
 
 
-def _sender(channel: Channel, settings: SenderSettings) -> Sequence[Part]:
-    return sender_parts(channel, settings, SimulatedProvider(settings.simulation))
+def _sender(channel: Channel, settings: SenderSettings) -> Sequence[Component]:
+    return sender_components(channel, settings, SimulatedProvider(settings.simulation))
 
 
-BUILDERS: dict[str, Callable[[], Sequence[Part]]] = {
+BUILDERS: dict[str, Callable[[], Sequence[Component]]] = {
     "ingest-api": lambda: ingest_api.bootstrap.build(IngestSettings()),
     "dispatcher": lambda: dispatcher.bootstrap.build(DispatcherSettings()),
     "email-sender": lambda: _sender("email", email_sender.__main__.EmailSenderSettings()),
@@ -43,8 +43,8 @@ BUILDERS: dict[str, Callable[[], Sequence[Part]]] = {
 }
 
 
-def _of(parts: Sequence[Part], kind: type[Any]) -> Iterator[Any]:
-    return (part for part in parts if isinstance(part, kind))
+def _of(components: Sequence[Component], kind: type[Any]) -> Iterator[Any]:
+    return (component for component in components if isinstance(component, kind))
 
 
 def test_every_process_of_the_system_is_known() -> None:
@@ -53,18 +53,18 @@ def test_every_process_of_the_system_is_known() -> None:
 
 @pytest.mark.parametrize("name", PROCESSES)
 async def test_a_process_reads_and_asks_for_what_is_said_of_it(name: str) -> None:
-    process, parts = PROCESSES[name], BUILDERS[name]()
-    reads = {queue for consumer in _of(parts, Consumer) for queue in consumer._queues}
-    required = {queue for publisher in _of(parts, EventPublisher) for queue in publisher._channel._required_queues}
-    watched = {queue for depths in _of(parts, QueueDepths) for queue in depths._queues}
+    process, components = PROCESSES[name], BUILDERS[name]()
+    reads = {queue for consumer in _of(components, Consumer) for queue in consumer._queues}
+    required = {queue for publisher in _of(components, EventPublisher) for queue in publisher._channel._required_queues}
+    watched = {queue for depths in _of(components, QueueDepths) for queue in depths._queues}
     said = set(process.asks_for)
     if process.uses_every_delay:
         said |= {routing.retry_name(delay_ms) for delay_ms in Settings().broker_delays_ms}
-    for part in reversed(parts):
-        await part.close()
+    for component in reversed(components):
+        await component.close()
     assert reads == set(process.reads)
     assert (required | watched) - reads <= said
-    assert process.uses_broker == any(True for _ in _of(parts, EventPublisher))
+    assert process.uses_broker == any(True for _ in _of(components, EventPublisher))
 
 
 def test_every_name_said_of_a_process_is_one_of_the_topology() -> None:

@@ -1,11 +1,11 @@
-"""The dispatcher's parts, put together."""
+"""The dispatcher's components, put together."""
 
 from collections.abc import Sequence
 
 from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
-from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS
+from wavecom_common.kernel.component import Component
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 
@@ -13,7 +13,7 @@ from dispatcher.handler import Dispatcher
 from dispatcher.settings import DispatcherSettings
 
 
-def build(settings: DispatcherSettings) -> Sequence[Part]:
+def build(settings: DispatcherSettings) -> Sequence[Component]:
     """A consumer of requests and the publisher it needs."""
     url = settings.broker_url
     senders = [routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES]

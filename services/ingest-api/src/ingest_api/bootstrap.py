@@ -7,8 +7,8 @@ from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.http import HttpServer
 from wavecom_common.hosting.http_limits import HttpLimits
-from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.kernel.component import Component
 from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.stalling import STALL_LIMIT_S
@@ -28,7 +28,7 @@ from ingest_api.status_client import StatusClient
 from ingest_api.withdrawals import Withdrawals
 
 
-def build(settings: IngestSettings) -> Sequence[Part]:
+def build(settings: IngestSettings) -> Sequence[Component]:
     """The parts in their order of start.
 
     Ready for small POSTs without an Idempotency-Key is ready: large ones and those with one need the database and GETs

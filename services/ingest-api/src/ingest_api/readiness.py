@@ -1,26 +1,22 @@
-"""Which parts the process can be ready without."""
+"""Which components the process can be ready without."""
 
-from wavecom_common.hosting.part import Part
+from wavecom_common.kernel.component import Component
 
 
-class NotNeededToBeReady:
-    """A part that lives with the process and is no condition of its readiness."""
+class NotNeededToBeReady(Component):
+    """A component that lives with the process and is no condition of its readiness."""
 
-    def __init__(self, part: Part) -> None:
-        self._part = part
+    def __init__(self, component: Component) -> None:
+        self._component = component
 
     async def start(self) -> None:
-        """Start the part."""
-        await self._part.start()
-
-    def ready(self) -> str | None:
-        """Always None."""
-        return None
+        """Start the component."""
+        await self._component.start()
 
     async def drain(self) -> None:
-        """Drain the part."""
-        await self._part.drain()
+        """Drain the component."""
+        await self._component.drain()
 
     async def close(self) -> None:
-        """Close the part."""
-        await self._part.close()
+        """Close the component."""
+        await self._component.close()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Final, Protocol, TypeVar
 
 import grpc
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_proto.v1.status_pb2 import (
     GetNotificationRequest,
@@ -64,8 +65,12 @@ class StatusReader(Protocol):
         ...
 
 
-class StatusClient:
-    """The StatusReader over gRPC, spread over every address the target resolves to; a part of a process."""
+class StatusClient(Component):
+    """The StatusReader over gRPC, spread over every address the target resolves to; a component of a process.
+
+    It connects with the first question, and is always ready: notifications are accepted while questions about them
+    cannot be answered.
+    """
 
     def __init__(
         self,
@@ -82,16 +87,6 @@ class StatusClient:
             else grpc.aio.secure_channel(target, credentials, options=_OPTIONS, interceptors=interceptors)
         )
         self._stub = StatusQueryStub(self._channel)
-
-    async def start(self) -> None:
-        """Nothing to do: the channel connects with the first question."""
-
-    def ready(self) -> str | None:
-        """Always None: notifications are accepted while questions about them cannot be answered."""
-        return None
-
-    async def drain(self) -> None:
-        """Nothing to do: questions end with the requests that asked them."""
 
     async def close(self) -> None:
         """Close the channel."""

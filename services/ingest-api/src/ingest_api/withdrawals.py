@@ -6,6 +6,7 @@ from typing import Final, Protocol, TypeVar
 
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable, WavecomError
 from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.storage.withdrawals import ERROR
@@ -38,8 +39,8 @@ class WithdrawalStore(Protocol):
         ...
 
 
-class Withdrawals:
-    """Withdraws notifications, in the background where a client cannot wait for it; a part of the process.
+class Withdrawals(Component):
+    """Withdraws notifications, in the background where a client cannot wait for it; a component of the process.
 
     It drains until all of them are withdrawn. What the process has not withdrawn when it is killed may be delivered.
     """
@@ -58,13 +59,6 @@ class Withdrawals:
         metrics.WITHDRAWALS.labels("dropped")
         self._draining = asyncio.Event()
         self._never = asyncio.Event()
-
-    async def start(self) -> None:
-        """Nothing to do: it works when it is asked to."""
-
-    def ready(self) -> str | None:
-        """Always None: the database says itself whether it can be reached."""
-        return None
 
     async def drain(self) -> None:
         """Finish the withdrawals; reports are left to others."""

@@ -1,4 +1,4 @@
-"""The parts of both processes, put together."""
+"""The components of both processes, put together."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,8 @@ from wavecom_common.events import routing
 from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.held_reports import HeldReports
-from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging import dead_letters
 from wavecom_common.messaging.consumer import Consumer
@@ -36,7 +36,7 @@ from status_projector.young_ids import YoungIds
 _QUERY_TIMEOUT_S: Final = 3.0
 
 
-def build_projector(settings: ProjectorSettings) -> Sequence[Part]:
+def build_projector(settings: ProjectorSettings) -> Sequence[Component]:
     """A consumer of all events, the database, the publisher that dead-letters what it refuses, and the sweeper."""
     url = settings.broker_url
     database = database_of(settings)
@@ -96,7 +96,7 @@ def _limits(settings: ProjectorSettings) -> Sequence[Limits]:
     return [usual, replace(usual, after_s=after_s, interval_s=after_s / 3, most_waiting=0, requests_only=True)]
 
 
-def build_query(settings: QuerySettings) -> Sequence[Part]:
+def build_query(settings: QuerySettings) -> Sequence[Component]:
     """The database and the gRPC server that answers from it."""
     database = database_of(settings, operation_timeout_s=_QUERY_TIMEOUT_S, only_answers=True)
     young_ids = YoungIds(

@@ -7,6 +7,7 @@ from typing import Final
 from wavecom_common.events.routing import PROJECTOR_QUEUE
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.kernel.tasks import all_ended
@@ -37,7 +38,7 @@ def _tell(error: Exception) -> None:
     _log.warning("model_not_written", error=str(error))
 
 
-class Projector:
+class Projector(Component):
     """Handles messages by storing their events and folding them into the read model; then they may be acknowledged.
 
     Events of concurrent messages are written together. Needs no order: copies of this process run in parallel.
@@ -69,19 +70,9 @@ class Projector:
         """Store and fold the events of one message. An event the database refuses is dead-lettered, alone."""
         return await unless_left(self._batcher.submit_all(incoming.events), incoming.link.lost)
 
-    async def start(self) -> None:
-        """Nothing to begin: messages come through the consumer."""
-
-    def ready(self) -> str | None:
-        """Always None: the database says for itself whether it can be reached."""
-        return None
-
     async def drain(self) -> None:
         """Finish the batches under way."""
         await self._batcher.drain()
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
 
     async def _project(self, events: list[Event]) -> Sequence[Outcome]:
         try:

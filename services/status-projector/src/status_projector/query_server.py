@@ -8,10 +8,10 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
-from wavecom_common.hosting.part import Part
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.component import Component, Server
 from wavecom_common.kernel.errors import ConfigurationError
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.tasks import cancel, spawn_vital
 from wavecom_common.telemetry import rpc, tracing
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1 import status_pb2
@@ -32,8 +32,8 @@ _OPTIONS: Final = [
 _log = get_logger()
 
 
-class QueryServer:
-    """The gRPC server on `host:port` (0: any free one, see `port`); a part of a process.
+class QueryServer(Server):
+    """The gRPC server on `host:port` (0: any free one, see `port`); a component of a process.
 
     Its health, as gRPC clients ask for it, follows that of `depends_on`.
     """
@@ -41,7 +41,7 @@ class QueryServer:
     def __init__(
         self,
         servicer: StatusQueryServicer,
-        depends_on: Part,
+        depends_on: Component,
         *,
         host: str,
         port: int,
@@ -101,9 +101,7 @@ class QueryServer:
 
     async def close(self) -> None:
         """End what is left."""
-        if self._health_task is not None:
-            self._health_task.cancel()
-            await asyncio.gather(self._health_task, return_exceptions=True)
+        await cancel(self._health_task)
         if self._server is not None:
             await self._server.stop(grace=0)
 

@@ -1,20 +1,18 @@
-"""Removing notifications whose time is over, in small steps beside the load; a part of the projector's process.
+"""Removing notifications whose time is over, in small steps beside the load; a component of the projector's process.
 
 A notification goes in this order: its events, those that ended it last; the payload that no other event names; its
 document in the read model. Whatever is killed in between, the model still has it, the progress was not noted, and the
 next step removes the rest. At no moment the store has a history of it that is to go on: `recover` sends nothing again.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.periodic import Periodic
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.facts import FAILED, SENT
@@ -50,7 +48,7 @@ class Step:
     is_last: bool
 
 
-class Retention:
+class Retention(Periodic):
     """Removes in steps of a bounded number; copies take turns by a lease.
 
     Between two steps it rests for as long as the one took (`rest` times that): a bounded share of a database, however
@@ -67,38 +65,31 @@ class Retention:
         rest: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        super().__init__("retention", interval_s)
         self._maintenance = Maintenance(database)
         self._store = EventStore(database)
         self._model = LiveModel(database)
         self._payloads = Payloads(database)
         self._periods = periods
         self._owner = owner
-        self._interval_s = interval_s
         self._rest = rest
         self._clock = clock
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin, first after one interval."""
+        """Begin, unless everything is kept for ever."""
         if self._periods.by_status:
-            self._task = spawn_vital(self._remove_until_stopped(), "retention")
+            await super().start()
 
-    def ready(self) -> str | None:
-        """Always None: that nothing can be removed now stops no request."""
-        return None
-
-    async def drain(self) -> None:
-        """Finish the step that was begun."""
-        self._stop.set()
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    async def close(self) -> None:
-        """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def work(self) -> None:
+        """Remove what is due and measure what is left; when the database is away, the next time may find it back."""
+        try:
+            removed = await self.run()
+            await self._measure()
+        except Unavailable as error:
+            _log.warning("retention_failed", error=str(error))
+        else:
+            if removed:
+                _log.info("retention_removed", **removed)
 
     async def run(self) -> Mapping[str, int]:
         """Remove everything whose time is over, unless another copy is at it; how much, by kind.
@@ -109,7 +100,7 @@ class Retention:
         removed: Counter[str] = Counter()
         for walk in (*self._periods.by_status, _PAYLOADS):
             is_last = False
-            while not is_last and not self._stop.is_set():
+            while not is_last and not self.stopping.is_set():
                 begun_ms = self._clock.now_ms()
                 if not await self._maintenance.take_lease(self._owner):
                     return removed
@@ -118,7 +109,7 @@ class Retention:
                 is_last = step.is_last
                 # Another may have its turn; a rebuild or a recovery waits for it.
                 await self._maintenance.give_lease_back(self._owner)
-                await self._pause(self._rest * (self._clock.now_ms() - begun_ms) / 1000)
+                await self.pause(self._rest * (self._clock.now_ms() - begun_ms) / 1000)
         return removed
 
     async def due(self) -> AsyncIterator[tuple[str, Counter[str]]]:
@@ -140,24 +131,6 @@ class Retention:
         for walk in self._periods.by_status:
             progress = await self._maintenance.progress(walk)
             await self._maintenance.note_progress(walk, Progress("", (), progress.removed_before))
-
-    async def _remove_until_stopped(self) -> None:
-        await self._pause(self._interval_s)
-        while not self._stop.is_set():
-            try:
-                removed = await self.run()
-                await self._measure()
-            except Unavailable as error:
-                _log.warning("retention_failed", error=str(error))
-            else:
-                if removed:
-                    _log.info("retention_removed", **removed)
-            await self._pause(self._interval_s)
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
 
     async def _step(self, walk: str) -> Step:
         now_ms = await self._maintenance.now_ms()

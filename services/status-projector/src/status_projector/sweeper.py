@@ -3,10 +3,8 @@
 It should never find any. What it finds was lost on the way in spite of everything, so it warns and counts.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +12,7 @@ from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable, Unroutable, Unstorable
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.periodic import Periodic
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.live_model import LiveModel
@@ -57,8 +55,8 @@ class Limits:
     requests_only: bool = False
 
 
-class Sweeper:
-    """Looks through the read model now and then; a part of the projector's process.
+class Sweeper(Periodic):
+    """Looks through the read model now and then; a component of the projector's process.
 
     Copies share the work: each stuck notification is one copy's for `after_s`, then, if it still stands still, once
     more for twice that time, and so on. It acts only on what it has found stuck twice, an interval apart, and on
@@ -78,6 +76,7 @@ class Sweeper:
         *,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        super().__init__("sweeper", limits.interval_s)
         self._url = url
         self._store = store
         self._model = model
@@ -87,28 +86,15 @@ class Sweeper:
         self._limits = limits
         self._clock = clock
         self._seen: frozenset[str] = frozenset()
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin to sweep, first after one interval."""
-        self._task = spawn_vital(self._sweep_until_stopped(), "sweeper")
-
-    def ready(self) -> str | None:
-        """Always None: that it can't sweep now stops nobody."""
-        return None
-
-    async def drain(self) -> None:
-        """Finish the sweep that was begun."""
-        self._stop.set()
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    async def close(self) -> None:
-        """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def work(self) -> None:
+        """Sweep once; when a server is away, the next sweep may find it back."""
+        try:
+            await self.sweep()
+        except (Unavailable, Unroutable) as error:
+            # What was seen before the server was away is no evidence: meanwhile nothing could go on.
+            self._seen = frozenset()
+            _log.warning("sweep_failed", error=str(error))
 
     async def sweep(self) -> Mapping[str, int]:
         """Look through the model once; how many notifications were sent again, by kind.
@@ -132,19 +118,6 @@ class Sweeper:
             age_s = (now_ms - longest.due_at_ms) // 1000
             _log.warning("swept", **swept, oldest=longest.notification_id, oldest_overdue_s=age_s)
         return swept
-
-    async def _sweep_until_stopped(self) -> None:
-        while not self._stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.interval_s):
-                    await self._stop.wait()
-                    return
-            try:
-                await self.sweep()
-            except (Unavailable, Unroutable) as error:
-                # What was seen before the server was away is no evidence: meanwhile nothing could go on.
-                self._seen = frozenset()
-                _log.warning("sweep_failed", error=str(error))
 
     async def _free_queues(self, before_ms: int, now_ms: int) -> Mapping[str, int]:
         """See `backlogs.without_backlog`."""

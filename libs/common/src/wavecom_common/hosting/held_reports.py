@@ -3,8 +3,9 @@
 import asyncio
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.tasks import cancel, spawn_vital
 from wavecom_common.messaging.held import HeldMessages
 from wavecom_common.storage.held_work import REPORT_INTERVAL_S, HeldWork
 from wavecom_common.telemetry.logs import get_logger
@@ -12,8 +13,8 @@ from wavecom_common.telemetry.logs import get_logger
 _log = get_logger()
 
 
-class HeldReports:
-    """Reports every ten seconds what was held for longer than that; a part of a process.
+class HeldReports(Component):
+    """Reports every ten seconds what was held for longer than that; a component of a process.
 
     It goes on while the process drains. Once it ends, the broker gives out again what it held, and the reports expire.
     """
@@ -38,18 +39,9 @@ class HeldReports:
         """Begin to report, first after ten seconds."""
         self._task = spawn_vital(self._report_for_ever(), "reports of held messages")
 
-    def ready(self) -> str | None:
-        """Always None."""
-        return None
-
-    async def drain(self) -> None:
-        """Nothing to do."""
-
     async def close(self) -> None:
         """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
 
     async def _report_for_ever(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Serving an ASGI application as a part of a process."""
+"""Serving an ASGI application as a component of a process."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from wavecom_common.hosting.http_limits import Connections, HttpLimits
 from wavecom_common.hosting.http_protocol import BoundedProtocol
+from wavecom_common.kernel.component import Server
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.telemetry.logs import get_logger
 
@@ -25,12 +26,12 @@ _log = get_logger()
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals belong to the process, which drains its parts in order.
+        # Signals belong to the process, which drains its components in order.
         yield
 
 
-class HttpServer:
-    """Serves `app` on `host:port` (0: any free one, see `port`) with uvicorn; a part of a process.
+class HttpServer(Server):
+    """Serves `app` on `host:port` (0: any free one, see `port`) with uvicorn; a component of a process.
 
     Raises:
         ConfigurationError: at start, when the port is taken or the process may not open `limits.connections` files.

@@ -12,9 +12,9 @@ from wavecom_common.events import routing
 from wavecom_common.events.channels import PRIORITIES, Channel
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.held_reports import HeldReports
-from wavecom_common.hosting.part import Part
 from wavecom_common.hosting.service import main
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
@@ -59,7 +59,7 @@ AnyAdapter = Adapter | ConnectedAdapter
 AnySenderSettings = TypeVar("AnySenderSettings", bound=SenderSettings)
 
 
-class _AdapterPart:
+class _ClosesAdapter(Component):
     """Closes the adapter when everything that might use it has ended.
 
     It is always ready: a provider that is away is no reason to stop a rollout, or to start a process again. A metric
@@ -69,15 +69,6 @@ class _AdapterPart:
     def __init__(self, adapter: AnyAdapter, loop: DeliveryLoop) -> None:
         self._adapter = adapter
         self._loop = loop
-
-    async def start(self) -> None:
-        pass
-
-    def ready(self) -> str | None:
-        return None
-
-    async def drain(self) -> None:
-        pass
 
     async def close(self) -> None:
         self._loop.close()
@@ -92,14 +83,14 @@ def run_sender(
     """Run the channel's sender until it is told to stop."""
     name = f"{channel}-sender"
 
-    def build(settings: AnySenderSettings) -> Sequence[Part]:
-        return sender_parts(channel, settings, build_adapter(settings))
+    def build(settings: AnySenderSettings) -> Sequence[Component]:
+        return sender_components(channel, settings, build_adapter(settings))
 
     main(name, settings_type, build)
 
 
-def sender_parts(channel: Channel, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Part]:
-    """The parts of a sender: publisher, database, ledger and consumer around the delivery loop."""
+def sender_components(channel: Channel, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Component]:
+    """The components of a sender: publisher, database, ledger and consumer around the delivery loop."""
     name = f"{channel}-sender"
     url = settings.broker_url
     publisher = EventPublisher(
@@ -132,7 +123,7 @@ def sender_parts(channel: Channel, settings: SenderSettings, adapter: AnyAdapter
         retry_delay_ms=LOOK_AGAIN_MS,
     )
     reports = HeldReports(consumer.held_messages, HeldWork(database), owner=ledger.owner)
-    return [_AdapterPart(adapter, loop), publisher, database, ledger, reports, consumer]
+    return [_ClosesAdapter(adapter, loop), publisher, database, ledger, reports, consumer]
 
 
 def _prefetch(settings: SenderSettings, adapter: AnyAdapter) -> int:

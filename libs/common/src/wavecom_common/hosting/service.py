@@ -1,4 +1,4 @@
-"""The life of a process: start the parts, say how they are, drain them on a signal, end."""
+"""The life of a process: start the components, say how they are, drain them on a signal, end."""
 
 import asyncio
 import gc
@@ -14,8 +14,8 @@ import uvloop
 
 from wavecom_common.hosting.admin import admin_app
 from wavecom_common.hosting.http import HttpServer
-from wavecom_common.hosting.part import Part, Server
 from wavecom_common.hosting.settings import AnySettings, Settings
+from wavecom_common.kernel.component import Component, Server
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.kernel.tasks import VITAL
 from wavecom_common.telemetry import logs, tracing
@@ -34,13 +34,13 @@ _COLLECT_AFTER: Final = 10_000
 def main(
     name: str,
     settings_type: type[AnySettings],
-    build: Callable[[AnySettings], Sequence[Part]],
+    build: Callable[[AnySettings], Sequence[Component]],
     *,
     public: bool = False,
 ) -> None:
     """Run the process `name` until SIGTERM or SIGINT, then exit: 0; 78 for a wrong setting; 1 when a vital task died.
 
-    `build` makes the parts, inside the running event loop, without starting them. `public`: see `tracing.setup`.
+    `build` makes the components, inside the running event loop, without starting them. `public`: see `tracing.setup`.
     """
     try:
         settings = settings_type.load()
@@ -55,8 +55,8 @@ def main(
         sys.exit(EX_CONFIG)
 
 
-async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], Sequence[Part]]) -> None:
-    """Start the parts in order, wait for a signal, drain and close them in reverse order."""
+async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], Sequence[Component]]) -> None:
+    """Start the components in order, wait for a signal, drain and close them in reverse order."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     deaths: list[str] = []
@@ -70,29 +70,29 @@ async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], S
     loop.set_exception_handler(on_loop_error)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    parts = build(settings)
+    components = build(settings)
 
-    def reasons(asked: Sequence[Part | Server]) -> list[str]:
+    def reasons(asked: Sequence[Component]) -> list[str]:
         if stop.is_set():
             return ["stopping"]
-        return [reason for part in asked if (reason := part.ready()) is not None]
+        return [reason for component in asked if (reason := component.ready()) is not None]
 
-    servers = [part for part in parts if isinstance(part, Server)]
-    health = admin_app(lambda: reasons(parts), lambda: reasons(servers))
+    servers = [component for component in components if isinstance(component, Server)]
+    health = admin_app(lambda: reasons(components), lambda: reasons(servers))
     admin = HttpServer(health, name="admin", host=settings.admin_host, port=settings.admin_port)
-    begun: list[Part] = []
+    begun: list[Component] = []
     try:
-        for part in [admin, *parts]:
-            begun.append(part)
-            await part.start()
+        for component in [admin, *components]:
+            begun.append(component)
+            await component.start()
         _leave_out_of_collections()
         _log.info("started", process=name, pid=os.getpid())
         await stop.wait()
         _log.info("stopping", process=name)
         await _drain(begun, settings)
     finally:
-        for part in reversed(begun):
-            await part.close()
+        for component in reversed(begun):
+            await component.close()
         _log.info("stopped", process=name)
     if deaths:
         raise SystemExit(f"{name}: {deaths[0]} died; see the log")
@@ -109,11 +109,11 @@ def _leave_out_of_collections() -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 50)
 
 
-async def _drain(parts: Sequence[Part], settings: Settings) -> None:
+async def _drain(components: Sequence[Component], settings: Settings) -> None:
     try:
         async with asyncio.timeout(settings.drain_timeout_s):
-            for part in reversed(parts[1:]):
-                await part.drain()
+            for component in reversed(components[1:]):
+                await component.drain()
     except TimeoutError:
         _log.warning("drain_cut_short", after_s=settings.drain_timeout_s)
 

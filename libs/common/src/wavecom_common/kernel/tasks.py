@@ -17,6 +17,13 @@ def spawn_vital(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
     return task
 
 
+async def cancel(task: asyncio.Task[None] | None) -> None:
+    """End a task, if there is one, whatever it ends with."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def _tell_of_death(task: asyncio.Task[None]) -> None:
     if task.cancelled() or task.exception() is None:
         return

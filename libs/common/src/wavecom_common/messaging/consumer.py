@@ -13,6 +13,7 @@ import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.messaging.acks import Acks
@@ -38,8 +39,8 @@ from wavecom_common.telemetry.logs import get_logger
 _log = get_logger()
 
 
-class Consumer:
-    """Reads queues and has every message handled, many at a time; a part of a process.
+class Consumer(Component):
+    """Reads queues and has every message handled, many at a time; a component of a process.
 
     Guarantee: every event is handled at least once, in no order. At most `prefetch` messages of each queue are held,
     and those of a lost link only as long as they are at work: none waits for anything any more.

@@ -8,6 +8,7 @@ from typing import Final
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.tasks import spawn_vital
 from wavecom_common.messaging.connection import keep_session
@@ -62,7 +63,7 @@ class QueueProbe:
             self._asked_s = None
 
 
-class QueueDepths:
+class QueueDepths(Component):
     """Reports to `on_look` every `interval_s` how many messages are ready in each queue; a component of a process.
 
     A queue that is missing counts as empty. While the broker cannot be asked nothing is reported. It is no condition
@@ -89,13 +90,6 @@ class QueueDepths:
     async def start(self) -> None:
         """Begin to connect and to look."""
         self._task = spawn_vital(keep_session(self._url, self._name, self._session, self._stop), self._name)
-
-    def ready(self) -> str | None:
-        """Always None."""
-        return None
-
-    async def drain(self) -> None:
-        """Nothing to do."""
 
     async def close(self) -> None:
         """Stop looking and close the link."""

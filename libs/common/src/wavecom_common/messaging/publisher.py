@@ -16,6 +16,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from wavecom_common.events import codec, routing
 from wavecom_common.kernel.batcher import Batcher, Load
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Overloaded, Retryable, Unavailable, Unroutable
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.confirmed import ConfirmedChannel
@@ -38,7 +39,7 @@ class _Submission:
 _Item: TypeAlias = tuple[Event, _Submission]
 
 
-class EventPublisher:
+class EventPublisher(Component):
     """Publishes events in adaptive batches, one routing key a message, and waits for the broker's confirm.
 
     A component of a process; see `ConfirmedChannel` for its link, for `required_queues` and for `stall_limit_s`.
@@ -75,9 +76,6 @@ class EventPublisher:
     def ready(self) -> str | None:
         """None, or why nothing can be published now."""
         return self._channel.ready()
-
-    async def drain(self) -> None:
-        """Nothing to do: each caller waits for its own confirm."""
 
     async def close(self) -> None:
         """Close the link."""

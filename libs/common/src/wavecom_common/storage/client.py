@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import ConfigurationError, Unavailable
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.tasks import cancel, spawn_vital
 from wavecom_common.storage import tracing
 from wavecom_common.storage.database_clock import DatabaseClock
 from wavecom_common.storage.driver import (
@@ -41,8 +42,8 @@ _OPTIONS: Final[Mapping[WriteConcern, Mapping[str, Any]]] = {
 _log = get_logger()
 
 
-class Database:
-    """One database, for the life of a process (a Part).
+class Database(Component):
+    """One database, for the life of a process (a component).
 
     Writes are acknowledged by a majority, from the journal, unless the write concern says otherwise: without either,
     thousands of acknowledged writes are lost when a server is killed. Reads ask the primary for what a majority has,
@@ -138,16 +139,11 @@ class Database:
         """None while a primary answers, else the reason; a few seconds old at most."""
         return self._unready
 
-    async def drain(self) -> None:
-        """Nothing to do: callers wait for their own operations."""
-
     async def close(self) -> None:
         """End the connections."""
         self._closing = True
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        # It says goodbye to the server, and waits for an answer: not in the loop, which has other parts to end.
+        await cancel(self._watcher)
+        # It says goodbye to the server, and waits for an answer: not in the loop, which has other components to end.
         await asyncio.to_thread(self._client.close)
 
     async def _watch(self) -> None:

@@ -14,8 +14,9 @@ from wavecom_common.events import outcomes
 from wavecom_common.events.outcomes import DeliveryOutcome
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import Clock
+from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable, WavecomError
-from wavecom_common.kernel.tasks import spawn_vital
+from wavecom_common.kernel.tasks import cancel, spawn_vital
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, Document
 from wavecom_common.storage.errors import database_errors
@@ -69,8 +70,8 @@ class Claim:
     taken_over: bool = False
 
 
-class Ledger:
-    """Claims and outcomes of attempts, by key (`<notification id>:<attempt>`); a part of a process.
+class Ledger(Component):
+    """Claims and outcomes of attempts, by key (`<notification id>:<attempt>`); a component of a process.
 
     Leases are told by the database's clock, or by `clock`: the senders' own need not agree. Every method that asks the
     database raises `Unavailable` when it can't be reached; all may be called again.
@@ -92,18 +93,9 @@ class Ledger:
         """Begin to renew the leases of claims held."""
         self._renewal = spawn_vital(self._renew_for_ever(), "lease renewal")
 
-    def ready(self) -> str | None:
-        """Always None: the database says itself whether it can be reached."""
-        return None
-
-    async def drain(self) -> None:
-        """Nothing to do: whoever claims waits for the answer itself."""
-
     async def close(self) -> None:
         """Stop renewing; leases not settled run out."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-            await asyncio.gather(self._renewal, return_exceptions=True)
+        await cancel(self._renewal)
 
     def now_ms(self) -> int:
         """The time to compare leases with, in milliseconds since the epoch; known once something was claimed."""

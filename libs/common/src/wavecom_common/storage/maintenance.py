@@ -12,6 +12,7 @@ from typing import Final
 
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.kernel.tasks import cancel
 from wavecom_common.storage import driver, names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, DuplicateKeyError
@@ -74,8 +75,7 @@ class Maintenance:
         try:
             yield
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            await cancel(renewing)
             await self.give_lease_back(owner)
 
     async def progress(self, walk: str) -> Progress:
