@@ -59,7 +59,7 @@ async def no_slot_is_lost(bench: Bench, adapter: Answering) -> None:
     adapter.calls.clear()
     adapter.gate.clear()
     handled = bench.begin(incoming(*[a_dispatch() for _ in range(bench.max_in_flight)]))
-    await eventually(lambda: len(adapter.calls) == bench.max_in_flight)
+    await eventually(lambda: len(adapter.calls) == bench.max_in_flight, timeout_s=5)
     adapter.gate.set()
     await handled
 

@@ -1,4 +1,4 @@
-"""Ledger, payloads, publisher and providers in memory, for the delivery loop: no server, no time."""
+"""Ledger, payloads, publisher, clock and providers in memory, for the delivery loop: no server, no time."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -8,6 +8,7 @@ from typing import Any, cast
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Adapter, Attempt, ConnectedAdapter, NotReady
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
+from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.messaging.headers import Past
 from wavecom_common.messaging.incoming import Incoming, Link
@@ -15,7 +16,18 @@ from wavecom_common.messaging.outcome import Outcome
 from wavecom_common.storage.ledger import Claim, Settled
 from wavecom_proto.v1.events_pb2 import Event
 
-OWNER, NOW_MS = "us", 1_000_000
+# What the database's clock says, which leases go by, and what this process's clock says.
+OWNER, NOW_MS, AT_MS = "us", 1_000_000, 5_000_000
+
+
+class StoppedClock:
+    """Always `AT_MS`."""
+
+    def now_ms(self) -> int:
+        return AT_MS
+
+    async def sleep(self, seconds: float) -> None:
+        """At once."""
 
 
 class MemoryLedger:
@@ -28,6 +40,11 @@ class MemoryLedger:
         self.held: set[str] = set()
         # Keys whose outcome it refuses to store.
         self.refused: set[str] = set()
+        # What each write took together.
+        self.claimed: list[Sequence[str]] = []
+        self.settled: list[Sequence[Settled]] = []
+        # Another sender is always quicker to take an attempt over.
+        self.outrun = False
 
     def now_ms(self) -> int:
         return NOW_MS
@@ -37,6 +54,7 @@ class MemoryLedger:
         return found
 
     async def claim_all(self, keys: Sequence[str]) -> list[Claim | None]:
+        self.claimed.append(keys)
         found = [self.claims.get(key) for key in keys]
         for key, claim in zip(keys, found, strict=True):
             if claim is None:
@@ -45,7 +63,7 @@ class MemoryLedger:
         return found
 
     async def take_over(self, key: str, found: Claim) -> bool:
-        if self.claims[key] != found:
+        if self.outrun or self.claims[key] != found:
             return False
         self.claims[key] = replace(found, owner=OWNER, taken_over=True)
         self.held.add(key)
@@ -58,6 +76,7 @@ class MemoryLedger:
     async def settle_all(self, settled: Sequence[Settled]) -> list[Claim]:
         if self.refused.intersection(one.key for one in settled):
             raise Unstorable("refused")
+        self.settled.append(settled)
         for one in settled:
             claim = self.claims.get(one.key, Claim(OWNER, 0))
             if claim.outcome is None:
@@ -74,7 +93,10 @@ class MemoryPublisher:
     def __init__(self) -> None:
         self.now: list[Event] = []
         self.later: list[Event] = []
+        self.delays_ms: list[int] = []
         self.errors: list[Exception] = []
+        # Its next publishing to a delay fails with these.
+        self.later_errors: list[Exception] = []
 
     async def publish(self, events: Sequence[Event], *, timeout_s: float | None = None) -> None:
         if self.errors and events:
@@ -82,17 +104,26 @@ class MemoryPublisher:
         self.now += events
 
     async def publish_later(self, events: Sequence[Event], *, delay_ms: int, timeout_s: float | None = None) -> None:
+        if self.later_errors:
+            raise self.later_errors.pop(0)
         self.later += events
+        self.delays_ms.append(delay_ms)
 
     def types(self) -> list[str]:
         return sorted(event.type for event in self.now)
 
 
-class NoPayloads:
-    """Nothing is stored apart."""
+class MemoryPayloads:
+    """What is stored apart, by its name."""
 
-    async def load(self, _: Collection[str]) -> dict[str, Any]:
-        return {}
+    def __init__(self) -> None:
+        self.stored: dict[str, Payload] = {}
+        self.errors: list[Exception] = []
+
+    async def load(self, names: Collection[str]) -> dict[str, Payload]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return {name: self.stored[name] for name in names if name in self.stored}
 
 
 class Answering:
@@ -102,17 +133,21 @@ class Answering:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.attempts: list[Attempt] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: BaseException | None = None
         self.outcome: DeliveryOutcome = Delivered("x")
+        # Where one attempt's shall be another: by its dedup key.
+        self.outcomes: dict[str, DeliveryOutcome] = {}
 
     async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
         self.calls.append(attempt.dedup_key)
+        self.attempts.append(attempt)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return self.outcome
+        return self.outcomes.get(attempt.dedup_key, self.outcome)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -129,10 +164,21 @@ class Connecting(Answering):
         # How many of the next calls break before they are handed over.
         self.breaks = 0
         self.lent = self.most = 0
+        # How many are being got ready, and how many were at once since this was last set to 0.
+        self.opening = self.most_opening = 0
+        # It greets while this is set.
+        self.greets = asyncio.Event()
+        self.greets.set()
 
     async def ready(self) -> "TwinConnection":
         self.tries += 1
-        await asyncio.wait([asyncio.ensure_future(_soon())])
+        self.opening += 1
+        self.most_opening = max(self.most_opening, self.opening)
+        try:
+            await asyncio.wait([asyncio.ensure_future(_soon())])
+            await self.greets.wait()
+        finally:
+            self.opening -= 1
         if self.away is not None:
             raise self.away
         self.lent += 1
@@ -169,20 +215,23 @@ class Bench:
 
     adapter: Adapter | ConnectedAdapter
     max_in_flight: int = 10
-    provider_timeout_s: float = 5.0
+    # Longer than any test waits: a call that hangs must not free its slot by its time limit.
+    provider_timeout_s: float = 600.0
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    payloads: MemoryPayloads = field(default_factory=MemoryPayloads)
 
     def __post_init__(self) -> None:
         self.loop = DeliveryLoop(
             self.adapter,
             cast("Any", self.ledger),
-            cast("Any", NoPayloads()),
+            cast("Any", self.payloads),
             cast("Any", self.publisher),
             max_in_flight=self.max_in_flight,
             provider_timeout_s=self.provider_timeout_s,
             retry_delays_ms=[100],
             look_again_ms=1_000,
+            clock=StoppedClock(),
         )
 
     def begin(self, message: Incoming) -> "asyncio.Task[Sequence[Outcome]]":
