@@ -140,6 +140,10 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         "RabbitmqCluster rabbitmq: net_ticktime is 60",
     ),
     "net tick forgotten": (lambda m: _broker_settings(m, "net_ticktime = 10", ""), "net_ticktime is 60"),
+    "silent nodes connected to": (
+        lambda m: _body(m, "RabbitmqCluster", "rabbitmq")["spec"]["rabbitmq"].pop("envConfig"),
+        'lacks "-kernel net_setuptime 2"',
+    ),
     "one node leads all": (
         lambda m: _broker_settings(m, "queue_leader_locator = balanced", ""),
         "queue_leader_locator is client-local",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.mongodb import PrivateDatabase, set_url
-from wavecom_stack.rabbitmq import NET_TICK_S, PrivateBroker
+from wavecom_stack.rabbitmq import NET_SETUP_S, NET_TICK_S, PrivateBroker
 
 SCRIPT = Path("/usr/lib/rabbitmq/lib/rabbitmq_server-3.10.8/sbin/rabbitmq-server")
 
@@ -24,6 +24,7 @@ def test_broker_nodes_differ_in_all_that_is_theirs_and_share_cookie_port_mapper_
     assert [[program.name for program in node.programs()] for node in nodes] == [[node.name] for node in nodes]
 
     for node in nodes:
+        assert f"-kernel net_setuptime {NET_SETUP_S}" in node.environment()["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
         node.prepare()
         config = Path(node.environment()["RABBITMQ_CONFIG_FILE"]).read_text().splitlines()
         assert f"net_ticktime = {NET_TICK_S}" in config

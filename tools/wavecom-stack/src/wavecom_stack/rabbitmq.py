@@ -57,6 +57,9 @@ def version_of(script: Path) -> tuple[int, int]:
 # so that its clients turn to another; new queues are led by the node that leads the fewest. As in the manifests.
 # Sources: https://www.rabbitmq.com/docs/nettick, https://www.rabbitmq.com/docs/partitions
 NET_TICK_S: Final = 10
+# A new connection to a silent node is given up after so many seconds (7 by default); a channel that is opened in the
+# meantime waits for it. Source: net_setuptime, https://www.erlang.org/doc/apps/kernel/kernel_app.html
+NET_SETUP_S: Final = 2
 _CLUSTER: Final = f"""\
 net_ticktime = {NET_TICK_S}
 cluster_partition_handling = pause_minority
@@ -141,7 +144,9 @@ class PrivateBroker:
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self.distribution_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-kernel inet_dist_use_interface {{127,0,0,1}} -kernel net_setuptime {NET_SETUP_S}"
+            ),
             "RABBITMQ_MNESIA_BASE": str(data / "node"),
             "RABBITMQ_LOG_BASE": str(data / "log"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",

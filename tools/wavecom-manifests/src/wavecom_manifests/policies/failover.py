@@ -12,6 +12,7 @@ from wavecom_manifests.objects import Finding, Manifests, Object
 # Below, a busy node is taken for a dead one; above, what depends on a silent node waits for longer than we promise.
 NET_TICK_S: Final = range(8, 16)
 LEADERS: Final = "balanced"
+NET_SETUP: Final = "-kernel net_setuptime 2"
 ELECTION_MS: Final = range(2_000, 6_001)
 
 
@@ -37,6 +38,11 @@ def _nodes(cluster: Object) -> Iterator[Finding]:
     if locator != LEADERS:
         yield cluster.finding(
             f"queue_leader_locator is {locator}: one node, that of the topology job, leads every queue; set {LEADERS}"
+        )
+    if NET_SETUP not in cluster.spec.get("rabbitmq", {}).get("envConfig", ""):
+        yield cluster.finding(
+            f'SERVER_ADDITIONAL_ERL_ARGS in envConfig lacks "{NET_SETUP}": a channel opened while a node is silent waits '
+            "7 s for it"
         )
 
 
