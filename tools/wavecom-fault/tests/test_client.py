@@ -79,4 +79,4 @@ async def test_clients_turn_to_the_next_copy_at_each_try(api: Api) -> None:
     await eventually(lambda: load.accepted.ids)
     await load.stop(within_s=5)
     server.close()
-    assert len(other.keys) == len(load.accepted.ids) == len(load.accepted.channels) == len(load.accepted.at_ms)
+    assert len(other.keys) == len(load.accepted.ids) == len(load.accepted.queues) == len(load.accepted.at_ms)

@@ -12,7 +12,7 @@ from rich.table import Table
 from wavecom_stack.errors import StackError
 
 from wavecom_fault.cluster_matrix import plans
-from wavecom_fault.cluster_run import LIMIT_S, ClusterRow, run_cluster
+from wavecom_fault.cluster_run import LIMIT_S, ClusterRow, longest_of_channels, run_cluster
 from wavecom_fault.matrix import VICTIMS, Choice, Fault, kills, random_strikes, strikes
 from wavecom_fault.run import PER_S, AnyRow, Enough, Result, Row, Struck, run, run_overlapping
 
@@ -102,10 +102,10 @@ def matrix_table(rows: Sequence[Row | Struck]) -> Table:
 
 def cluster_table(rows: Sequence[ClusterRow]) -> Table:
     """By fault: the longest time without a 201, and without a call of each channel's provider, and the recovery."""
-    names = list(rows[0].silent_s)
+    names = list(longest_of_channels(rows[0].silent_s))
     made = Table("seconds without", *names, "recovered", "")
     for row in rows:
-        silent = [f"{row.silent_s[name]:.1f}" for name in names]
+        silent = [f"{seconds:.1f}" for seconds in longest_of_channels(row.silent_s).values()]
         recovered = "never" if row.recovered_s is None else f"{row.recovered_s:.1f}"
         made.add_row(f"{row.fault}, {row.held_s:g} s", *silent, recovered, _remark(row))
     return made

@@ -10,6 +10,7 @@ from typing import Final
 
 import orjson
 from wavecom_bench.load import Answer, Connection
+from wavecom_common.events import routing
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 
 _ANSWER_S: Final = 15.0
@@ -22,7 +23,7 @@ _RECIPIENTS: Final = {"email": "user{}@example.com", "sms": "+1555{:07}", "push"
 class Post:
     """One notification to ask for; without a key it is asked for once."""
 
-    channel: str
+    queue: str
     recipient: str
     keyed: bool
     request: bytes
@@ -33,15 +34,15 @@ class Accepted:
     """What the clients went through.
 
     Attributes:
-        ids: in the order of their acceptance, with the moments and the channels at the same places of `at_ms` and
-            `channels`.
+        ids: in the order of their acceptance, with the moments, and the senders' queues they go through, at the same
+            places of `at_ms` and `queues`.
         refused: recipients of posts that were answered, and not with 201.
         in_doubt: recipients of posts without a key that got no answer: what became of them their client cannot know.
     """
 
     ids: list[str] = field(default_factory=list)
     at_ms: list[int] = field(default_factory=list)
-    channels: list[str] = field(default_factory=list)
+    queues: list[str] = field(default_factory=list)
     repeats: int = 0
     refused: set[str] = field(default_factory=set)
     in_doubt: set[str] = field(default_factory=set)
@@ -100,7 +101,7 @@ class SteadyLoad:
             if answer is not None and answer.status == 201:
                 self.accepted.ids.append(orjson.loads(answer.body)["data"]["id"])
                 self.accepted.at_ms.append(SYSTEM_CLOCK.now_ms())
-                self.accepted.channels.append(post.channel)
+                self.accepted.queues.append(post.queue)
                 return
             if answer is not None:
                 self.accepted.refused.add(post.recipient)
@@ -124,7 +125,9 @@ class SteadyLoad:
             *([f"Idempotency-Key: {secrets.token_hex(16)}"] if keyed else []),
             f"Content-Length: {len(body)}",
         ]
-        return Post(channel, recipient, keyed, "\r\n".join([*lines, "", ""]).encode() + body)
+        return Post(
+            routing.sender_queue(channel, priority), recipient, keyed, "\r\n".join([*lines, "", ""]).encode() + body
+        )
 
 
 async def _ask(address: tuple[str, int], request: bytes) -> Answer | None:

@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from wavecom_common.events import routing
-from wavecom_common.events.channels import PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 
 from wavecom_fault.client import SteadyLoad
@@ -39,11 +38,12 @@ class ClusterRow:
 
     Attributes:
         victims: the servers that were hit.
-        silent_s: the longest time without a 201, and without a provider call of each channel, from the fault until all
-            had recovered.
+        silent_s: the longest time without a 201, and without a provider call for each sender's queue, from the fault
+            until all had recovered.
+        unexcused_s: the same, counted anew from each look that found a queue without a leader that it needs.
         recovered_s: from the fault's end until every server and process was ready and all accepted so far had ended;
             None when that took too long.
-        leaderless: the queues that by the broker's own commands had no leader while nothing moved.
+        leaderless: the queues that by the broker's own commands had no leader at such a look.
         evidence: the file with those commands' answers.
         network_stalled_s: how long the network between the servers, which this program plays, stood still by itself.
     """
@@ -55,6 +55,7 @@ class ClusterRow:
     accepted: int
     client_repeats: int
     silent_s: Mapping[str, float]
+    unexcused_s: Mapping[str, float]
     recovered_s: float | None
     leaderless: Sequence[str]
     evidence: str | None
@@ -62,9 +63,9 @@ class ClusterRow:
 
     @property
     def good(self) -> bool:
-        """Whether it recovered, and was not silent for longer than is promised, or only while a queue had no leader."""
-        quick = max(self.silent_s.values(), default=0) <= LIMIT_S
-        return self.recovered_s is not None and (quick or not self.majority or bool(self.leaderless))
+        """Whether it recovered, and was not silent for longer than is promised while its queues had leaders."""
+        quick = max(self.unexcused_s.values(), default=0) <= LIMIT_S
+        return self.recovered_s is not None and (quick or not self.majority)
 
 
 async def run_cluster(
@@ -121,8 +122,9 @@ async def _row(cluster: Cluster, load: SteadyLoad, judge: Judge, plan: Plan, fil
         over.set()
         if recovered_s is None:
             await take(cluster.alive(), WAITS, file)
-    evidence = asking.result()
+    looks = asking.result()
     silent_s = silences.longest_s(began_ms, ended_ms)
+    unexcused_s = silences.longest_s(began_ms, ended_ms, excused_ms(looks, list(silent_s)))
     return ClusterRow(
         fault=plan.blow.value,
         victims=victims,
@@ -131,34 +133,49 @@ async def _row(cluster: Cluster, load: SteadyLoad, judge: Judge, plan: Plan, fil
         accepted=len(load.accepted.ids) - accepted,
         client_repeats=load.accepted.repeats - repeats,
         silent_s={name: round(seconds, 1) for name, seconds in silent_s.items()},
+        unexcused_s={name: round(seconds, 1) for name, seconds in unexcused_s.items()},
         recovered_s=recovered_s,
-        leaderless=evidence.leaderless if evidence else [],
-        evidence=str(evidence.file) if evidence else None,
+        leaderless=sorted({queue for look in looks for queue in look.leaderless}),
+        evidence=str(file) if looks else None,
         network_stalled_s=round(cluster.network_stalled_s, 2),
     )
 
 
 async def _ask_when_silent(
     cluster: Cluster, silences: Silences, began_ms: int, over: asyncio.Event, file: Path
-) -> Evidence | None:
-    """The broker's own words, once something has been silent for long; None when nothing was, until it is over."""
+) -> Sequence[Evidence]:
+    """The broker's own words, again and again while something is silent for long, until it is over."""
+    looks: list[Evidence] = []
     while not over.is_set():
         await asyncio.sleep(1)  # noqa: TID251 - looks once a second
         silent_s = silences.current_s(began_ms, SYSTEM_CLOCK.now_ms())
         silent = [name for name, seconds in silent_s.items() if seconds > _ASK_AFTER_S]
         if silent:
-            return await take(cluster.alive(), queues_behind(silent), file)
-    return None
+            looks.append(await take(cluster.alive(), sorted({q for name in silent for q in queues_behind(name)}), file))
+    return looks
 
 
-def queues_behind(silent: Sequence[str]) -> Sequence[str]:
-    """The queues that have to move for what is silent: `201` or a channel."""
-    senders = [routing.sender_queue(name, priority) for name in silent if name != ACCEPTED for priority in PRIORITIES]
-    return [routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *senders]
+def queues_behind(name: str) -> Sequence[str]:
+    """The queues that have to move for what is silent: `201`, or a sender's queue."""
+    return [routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *([name] if name != ACCEPTED else [])]
+
+
+def excused_ms(looks: Sequence[Evidence], names: Sequence[str]) -> Mapping[str, Sequence[int]]:
+    """When each name could not move, since a queue it needs had no leader."""
+    return {name: [look.at_ms for look in looks if {*queues_behind(name)} & {*look.leaderless}] for name in names}
+
+
+def longest_of_channels(silent_s: Mapping[str, float]) -> Mapping[str, float]:
+    """`201`, and of each channel the queue that was silent for longest."""
+    longest: dict[str, float] = {}
+    for name, seconds in silent_s.items():
+        shown = name.partition("-sender.")[0]
+        longest[shown] = max(seconds, longest.get(shown, 0.0))
+    return longest
 
 
 def told(row: ClusterRow) -> str:
     """One line about it."""
-    silent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in row.silent_s.items())
+    silent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in longest_of_channels(row.silent_s).items())
     after = "not recovered in time" if row.recovered_s is None else f"recovered after {row.recovered_s:.1f} s"
     return f"{row.fault} ({', '.join(row.victims)}): {row.accepted} accepted, silent at most {silent}, {after}"

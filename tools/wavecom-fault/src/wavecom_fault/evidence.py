@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_stack.rabbitmq import PrivateBroker
 
 _COMMAND_S: Final = 30
 # Of a line of `quorum_status`: the node's name, something between two columns, and its Raft state.
+_MEMBER: Final = re.compile(r"@\S+\s+\S+\s+\w+\s")
 _LEADER: Final = re.compile(r"@\S+\s+\S+\s+leader\s")
 # The process without which a node passes on nothing that has waited, and which does not come back by itself once it has
 # ended: `undefined` where it has. Source: https://github.com/rabbitmq/rabbitmq-server/issues/16652
@@ -20,9 +22,9 @@ _DEAD_LETTERS: Final = "whereis(rabbit_fifo_dlx_sup)."
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where it is kept, and the queues that had no leader by it."""
+    """One look: when it began, and the queues that had no leader then. What could not be read is not among them."""
 
-    file: Path
+    at_ms: int
     leaderless: Sequence[str]
 
 
@@ -31,7 +33,7 @@ async def take(nodes: Sequence[PrivateBroker], queues: Sequence[str], file: Path
 
     All at once; the answers are added to the file.
     """
-    first = nodes[0]
+    first, at_ms = nodes[0], SYSTEM_CLOCK.now_ms()
     asked = [(first, ["rabbitmqctl", "cluster_status"])]
     asked += [(first, ["rabbitmq-queues", "quorum_status", queue]) for queue in queues]
     asked += [(node, ["rabbitmqctl", "eval", _DEAD_LETTERS]) for node in nodes]
@@ -41,8 +43,7 @@ async def take(nodes: Sequence[PrivateBroker], queues: Sequence[str], file: Path
         for (node, command), answer in zip(asked, answers, strict=True)
     ]
     await asyncio.to_thread(_add, file, "\n".join(pages))
-    leaderless = [queue for queue, answer in zip(queues, answers[1:], strict=False) if not has_leader(answer)]
-    return Evidence(file, leaderless)
+    return Evidence(at_ms, [queue for queue, answer in zip(queues, answers[1:], strict=False) if is_leaderless(answer)])
 
 
 def _add(file: Path, text: str) -> None:
@@ -50,9 +51,9 @@ def _add(file: Path, text: str) -> None:
         answers.write(text)
 
 
-def has_leader(quorum_status: str) -> bool:
-    """Whether a member says that it leads the queue."""
-    return _LEADER.search(quorum_status) is not None
+def is_leaderless(quorum_status: str) -> bool:
+    """Whether it shows the queue's members, and none that leads. An error or no answer shows nothing."""
+    return _MEMBER.search(quorum_status) is not None and _LEADER.search(quorum_status) is None
 
 
 async def _run(node: PrivateBroker, command: Sequence[str]) -> str:

@@ -46,6 +46,8 @@ class Verdict:
     # Attempts, told or called, of a higher number than the client allowed.
     too_many_attempts: int
     model_differs: int
+    # The unexpected ones, to look for in the logs and in the provider's record.
+    unexpected_ids: Sequence[str] = ()
 
     @property
     def good(self) -> bool:
@@ -123,13 +125,15 @@ class Judge:
         model_differs: int,
     ) -> Verdict:
         lost = self.open(ids)
+        unexpected = self._unexpected(ids, {notification for notification, _ in calls}, *strangers)
         repeated, unexplained = self._repeated(calls)
         return Verdict(
             accepted=len(ids),
             terminal=len(ids) - lost,
             lost=lost,
             unanswered=unanswered,
-            unexpected=self._unexpected(ids, {notification for notification, _ in calls}, *strangers),
+            unexpected=len(unexpected),
+            unexpected_ids=unexpected,
             left_over=left_over,
             ended_twice=self._ended_twice(),
             repeated_calls_outcome_unknown=repeated,
@@ -149,14 +153,15 @@ class Judge:
 
     def _unexpected(
         self, ids: Sequence[str], called: Collection[str], refused: Collection[str], in_doubt: Collection[str]
-    ) -> int:
+    ) -> Sequence[str]:
         found: list[dict[str, Any]] = [{"$group": {"_id": "$nid", "recipient": {"$max": "$content.recipient"}}}]
         known = set(ids)
         strangers = [one for one in self._database[names.EVENTS].aggregate(found) if one["_id"] not in known]
-        return sum(
-            one["recipient"] not in in_doubt and (one["recipient"] not in refused or one["_id"] in called)
+        return [
+            one["_id"]
             for one in strangers
-        )
+            if one["recipient"] not in in_doubt and (one["recipient"] not in refused or one["_id"] in called)
+        ]
 
     def _repeated(self, calls: Counter[Attempt]) -> tuple[int, int]:
         unknown = self._attempts({"type": types.OUTCOME_UNKNOWN})

@@ -1,10 +1,11 @@
-"""How long nothing was accepted, and nothing of a channel sent: from the clients' and the provider's records."""
+"""How long nothing was accepted, and nothing of a queue sent: from the clients' and the provider's records."""
 
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from wavecom_fault.client import Accepted
@@ -29,9 +30,14 @@ class Silences:
         # By notification, since a provider may be called before the client has its answer.
         self._calls: list[tuple[str, int]] = []
 
-    def longest_s(self, from_ms: int, to_ms: int) -> Mapping[str, float]:
-        """By name, `201` or a channel's."""
-        return {name: longest_s(moments, from_ms, to_ms) for name, moments in self._moments().items()}
+    def longest_s(
+        self, from_ms: int, to_ms: int, excused_ms: Mapping[str, Sequence[int]] = MappingProxyType({})
+    ) -> Mapping[str, float]:
+        """By name, `201` or a queue's. A moment of `excused_ms` ends a silence of that name as one of its own does."""
+        return {
+            name: longest_s(sorted([*moments, *excused_ms.get(name, ())]), from_ms, to_ms)
+            for name, moments in self._moments().items()
+        }
 
     def current_s(self, from_ms: int, now_ms: int) -> Mapping[str, float]:
         """How long each has been silent until now, counted from a moment on."""
@@ -39,12 +45,12 @@ class Silences:
 
     def _moments(self) -> Mapping[str, Sequence[int]]:
         self._read()
-        channel_of = dict(zip(self._accepted.ids, self._accepted.channels, strict=True))
+        queue_of = dict(zip(self._accepted.ids, self._accepted.queues, strict=True))
         moments: dict[str, list[int]] = {ACCEPTED: list(self._accepted.at_ms)}
-        moments |= {channel: [] for channel in sorted(set(self._accepted.channels))}
+        moments |= {queue: [] for queue in sorted(set(self._accepted.queues))}
         for notification, at_ms in self._calls:
-            if notification in channel_of:
-                moments[channel_of[notification]].append(at_ms)
+            if notification in queue_of:
+                moments[queue_of[notification]].append(at_ms)
         return {name: sorted(found) for name, found in moments.items()}
 
     def _read(self) -> None:
