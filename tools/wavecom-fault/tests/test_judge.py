@@ -99,6 +99,19 @@ async def test_what_was_refused_may_be_stored_but_no_provider_called_and_what_is
     assert await court.verdict([request], told, attempts, in_doubt=["refused@example.com"]) == GOOD
 
 
+async def test_the_report_of_a_withdrawal_may_be_all_there_is_of_a_request_unless_a_provider_was_called(
+    court: Court,
+) -> None:
+    request, stranger = a_request(), a_request()
+    attempt, withdrawn = a_dispatch(request=request), a_dispatch(request=stranger)
+    report = types.failed(withdrawn, error="refused", reason=types.REFUSED, now_ms=NOW_MS)
+    told = [request, attempt, sent(attempt), report]
+    assert await court.verdict([request], told, [attempt]) == GOOD
+    verdict = await court.verdict([request], told, [attempt, withdrawn])
+    assert verdict == replace(GOOD, unexpected=1)
+    assert verdict.unexpected_ids == [stranger.notification_id]
+
+
 async def test_an_attempt_told_as_sent_that_the_provider_never_saw_is_counted(court: Court) -> None:
     request = a_request()
     first, second = a_dispatch(request=request), a_dispatch(request=request, attempt=2)

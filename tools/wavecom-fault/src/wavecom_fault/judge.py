@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,7 +47,7 @@ class Verdict:
     too_many_attempts: int
     model_differs: int
     # The unexpected ones, to look for in the logs and in the provider's record.
-    unexpected_ids: Sequence[str] = ()
+    unexpected_ids: Sequence[str] = field(default=(), compare=False)
 
     @property
     def good(self) -> bool:
@@ -154,14 +154,26 @@ class Judge:
     def _unexpected(
         self, ids: Sequence[str], called: Collection[str], refused: Collection[str], in_doubt: Collection[str]
     ) -> Sequence[str]:
-        found: list[dict[str, Any]] = [{"$group": {"_id": "$nid", "recipient": {"$max": "$content.recipient"}}}]
+        found: list[dict[str, Any]] = [
+            {
+                "$group": {
+                    "_id": "$nid",
+                    "recipient": {"$max": "$content.recipient"},
+                    "withdrawn": {"$max": {"$eq": ["$failed.reason", types.REFUSED]}},
+                }
+            }
+        ]
         known = set(ids)
         strangers = [one for one in self._database[names.EVENTS].aggregate(found) if one["_id"] not in known]
-        return [
-            one["_id"]
-            for one in strangers
-            if one["recipient"] not in in_doubt and (one["recipient"] not in refused or one["_id"] in called)
-        ]
+
+        def expected(one: dict[str, Any]) -> bool:
+            # Of a request that the broker never had, the report of its withdrawal is all there is: it names nobody.
+            only_withdrawn = one["recipient"] is None and one["withdrawn"]
+            return one["recipient"] in in_doubt or (
+                (one["recipient"] in refused or only_withdrawn) and one["_id"] not in called
+            )
+
+        return [one["_id"] for one in strangers if not expected(one)]
 
     def _repeated(self, calls: Counter[Attempt]) -> tuple[int, int]:
         unknown = self._attempts({"type": types.OUTCOME_UNKNOWN})

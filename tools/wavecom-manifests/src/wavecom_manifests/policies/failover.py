@@ -41,8 +41,8 @@ def _nodes(cluster: Object) -> Iterator[Finding]:
         )
     if NET_SETUP not in cluster.spec.get("rabbitmq", {}).get("envConfig", ""):
         yield cluster.finding(
-            f'SERVER_ADDITIONAL_ERL_ARGS in envConfig lacks "{NET_SETUP}": a channel opened while a node is silent waits '
-            "7 s for it"
+            f'SERVER_ADDITIONAL_ERL_ARGS in envConfig lacks "{NET_SETUP}": a channel opened while a node is silent '
+            "waits 7 s for it"
         )
 
 
