@@ -154,4 +154,5 @@ async def test_no_end_and_two_ends_are_counted(court: Court) -> None:
 def test_every_sum_but_the_repeats_that_are_told_breaks_a_promise() -> None:
     assert GOOD.good
     harmless = {"accepted", "terminal", "repeated_calls_outcome_unknown"}
-    assert {name for name in asdict(GOOD) if replace(GOOD, **{name: 7}).good} == harmless
+    sums = [name for name, value in asdict(GOOD).items() if isinstance(value, int)]
+    assert {name for name in sums if replace(GOOD, **{name: 7}).good} == harmless
