@@ -248,16 +248,16 @@ async def withdrawals(
 
 @pytest.fixture
 def make_acceptor(payloads: MemoryPayloads, withdrawals: Withdrawals, backlog: Backlog, clock: StandingClock):
-    """`make_acceptor(sink)`, with everything else as usual."""
+    """`make_acceptor(sink)`, with everything else as usual; `tenant` where there is more than one."""
 
-    def make(sink: EventSink) -> Acceptor:
+    def make(sink: EventSink, tenant: str = "default") -> Acceptor:
         return Acceptor(
             sink,
             payloads,
             withdrawals,
             backlog,
             clock,
-            tenant="default",
+            tenant=tenant,
             default_max_attempts=3,
             timeout_s=1,
             refer_above_bytes=1_000,

@@ -5,7 +5,9 @@ import asyncio
 import httpx
 import pytest
 from ingest_api.app import create_app
+from ingest_api.keyed import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
+from prometheus_client import REGISTRY
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
@@ -105,6 +107,36 @@ async def test_a_large_payload_is_stored_once_and_its_events_only_name_it(client
         assert event.content.payload_id in payloads.stored
         assert (event.content.recipient, event.content.max_attempts) == (recipient, 3)
         assert event.ByteSize() < 500
+
+
+async def test_tenants_do_not_share_what_is_stored_for_them(
+    make_acceptor, withdrawals, pipeline, payloads, keys, clock, make_client
+):
+    for tenant in ("a", "b"):
+        acceptor = make_acceptor(pipeline, tenant)
+        app = create_app(
+            acceptor, IdempotentRequests(acceptor, withdrawals, keys, clock), pipeline, clock, traced=False
+        )
+        async with make_client(app) as client:
+            await client.post(NOTIFICATIONS, json={**EMAIL, "message": "x" * 2_000})
+
+    assert len(payloads.stored) == len({event.content.payload_id for event in pipeline.events}) == 2
+
+
+async def test_what_is_accepted_is_counted_by_channel_and_priority_and_what_is_refused_is_not(client, pipeline):
+    def accepted():
+        labels = {"channel": "push", "priority": "low"}
+        return REGISTRY.get_sample_value("wavecom_notifications_accepted_total", labels) or 0
+
+    before = accepted()
+    await client.post(NOTIFICATIONS, json=VALID["push"] | {"priority": "low"})
+    assert accepted() - before == 1
+    batch = {"notifications": [VALID["push"] | {"priority": "low"}] * 3 + [VALID["push"] | {"priority": "high"}]}
+    await client.post(f"{NOTIFICATIONS}/batch", json=batch)
+    assert accepted() - before == 4
+    pipeline.failure = Unavailable("the broker is away")
+    await client.post(NOTIFICATIONS, json=VALID["push"] | {"priority": "low"})
+    assert accepted() - before == 4
 
 
 async def test_without_a_database_only_large_payloads_are_refused(client, pipeline, payloads):

@@ -6,6 +6,7 @@ import json
 import pytest
 from ingest_api.app import create_app
 from ingest_api.intake import MAX_MEMORY_BYTES, Intake
+from ingest_api.keyed import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.kernel.errors import Unavailable
 
@@ -48,6 +49,35 @@ async def test_another_body_under_the_same_key_is_refused(client, pipeline):
     assert other.status_code == 422
     assert other.json() == {"status": "error", "message": REUSED}
     assert len(pipeline.events) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metadata": {"a": 2, "b": [2.5, None]}},
+        {"metadata": {}},
+        {"recipient": "other@example.com"},
+        {"priority": "high"},
+        {"subject": "Hello"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_a_body_that_differs_in_one_field_is_another(client, pipeline, other):
+    await post(client, "key-1")
+    answer = await post(client, "key-1", BODY | other)
+
+    assert (answer.status_code, answer.json()["message"]) == (422, REUSED)
+    assert len(pipeline.events) == 1
+
+
+async def test_every_tenant_and_every_endpoint_has_keys_of_its_own(make_acceptor, pipeline, withdrawals, keys, clock):
+    def record_id(tenant, path, key):
+        requests = IdempotentRequests(make_acceptor(pipeline, tenant), withdrawals, keys, clock)
+        return requests.record_id_of({"path": path, "headers": []}, key)
+
+    said = [(tenant, path, key) for tenant in ("a", "b") for path in ("/one", "/two") for key in ("x", "y")]
+    assert len({record_id(*one) for one in said}) == len(said)
+    assert record_id("a", "/one", "x") == record_id("a", "/one", "x")
 
 
 async def test_another_key_is_another_notification(client, pipeline):

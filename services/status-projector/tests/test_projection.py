@@ -9,7 +9,7 @@ from status_projector import projection
 from status_projector.view import notification
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unstorable
-from wavecom_common.storage.facts import Facts
+from wavecom_common.storage.facts import Facts, LastAttempt
 from wavecom_common.testing.histories import deliveries, histories
 from wavecom_proto.v1.events_pb2 import Content, Event
 from wavecom_proto.v1.status_pb2 import Notification
@@ -133,6 +133,55 @@ def test_a_notification_that_failed_without_an_attempt_has_none() -> None:
 
     assert view.attempts == 0
     assert not view.HasField("last_attempt_at_ms")
+
+
+@pytest.mark.parametrize("reason", [types.UNROUTABLE, types.DEAD_LETTER, types.LOST, types.REFUSED])
+def test_a_failure_that_needed_no_attempt_is_none(reason: str) -> None:
+    attempt = types.dispatched(_requested(now_ms=1_000), attempt=1, now_ms=1_100)
+    told = projection.facts(types.failed(attempt, error="why", reason=reason, now_ms=1_300))
+
+    assert told is not None
+    assert told.last_attempt is None
+    assert told.failed_at_ms == 1_300
+
+
+@pytest.mark.parametrize("reason", [types.PERMANENT, types.EXHAUSTED, types.UNKNOWN])
+def test_a_failure_after_a_call_is_an_attempt(reason: str) -> None:
+    attempt = types.dispatched(_requested(now_ms=1_000), attempt=2, now_ms=1_100)
+    told = projection.facts(types.failed(attempt, error="why", reason=reason, now_ms=1_300))
+
+    assert told is not None
+    assert told.last_attempt == LastAttempt(2, 0, 1_300)
+
+
+def test_what_an_attempt_s_events_tell_counts_in_this_order_whatever_their_times() -> None:
+    attempt = types.dispatched(_requested(now_ms=9), attempt=1, now_ms=8)
+    rising = [
+        attempt,
+        types.started(attempt, provider="p", now_ms=7),
+        types.outcome_unknown(attempt, action="resend", now_ms=6),
+        types.retry_scheduled(attempt, error="busy", delay_ms=5, now_ms=5),
+        types.failed(attempt, error="no", reason=types.PERMANENT, now_ms=4),
+        types.sent(attempt, provider="p", provider_message_id="", now_ms=3),
+    ]
+    heads = [told.head for event in rising if (told := projection.facts(event)) is not None]
+    assert [(head.final, head.rank) for head in heads] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (2, 5)]
+    assert heads == sorted(heads)
+    # A later attempt goes before every event of an earlier one that ended nothing.
+    again = projection.facts(types.dispatched(_requested(now_ms=9), attempt=2, now_ms=1))
+    assert again is not None
+    assert again.head > heads[3]
+    assert again.head < heads[4]
+
+
+def test_a_retry_is_due_after_its_delay_and_all_else_when_it_happened() -> None:
+    attempt = types.dispatched(_requested(now_ms=1), attempt=1, now_ms=2)
+    retry = types.retry_scheduled(attempt, error="busy", delay_ms=500, now_ms=30)
+
+    due = [told.due_at_ms for event in (attempt, retry) if (told := projection.facts(event)) is not None]
+    assert due == [2, 530]
+    joined = projection.fold([retry, attempt])[NID]
+    assert (joined.due_at_ms, joined.updated_at_ms) == (530, 30)
 
 
 def test_an_event_type_from_the_future_changes_nothing() -> None:

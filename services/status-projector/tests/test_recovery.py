@@ -139,3 +139,45 @@ def test_an_event_type_from_the_future_changes_nothing() -> None:
     future = Event(event_id="x", type="NotificationOpened", notification_id=told[0].notification_id, attempt=7)
 
     assert recovery.missing([*told, future], NOW_MS) == recovery.missing(told, NOW_MS)
+
+
+def test_the_ledger_is_trusted_for_a_day_less_than_it_keeps() -> None:
+    told = story([TransientFailure("busy")])[0][:2]
+    last_ms = max(event.occurred_at_ms for event in told)
+    kinds = [
+        order.kind
+        for since_ms in (0, 1)
+        if (order := recovery.missing(told, last_ms + recovery.FORGOTTEN_AFTER_MS + since_ms)) is not None
+    ]
+    assert kinds == [recovery.ATTEMPT, recovery.FORGOTTEN]
+
+
+def test_what_is_given_up_or_forgotten_says_so_as_of_now() -> None:
+    told, _ = story([TransientFailure("busy")], on_unknown="fail")
+    first, second = (types.dispatched(told[0], attempt=attempt, now_ms=NOW_MS) for attempt in (1, 2))
+    end = recovery.given_up([second, first], NOW_MS + 5)
+    error = "the request was lost with the broker's data before it was stored"
+    assert end == types.failed(second, error=error, reason=types.LOST, now_ms=NOW_MS + 5)
+
+    now_ms = NOW_MS + 14 * DAY_MS
+    order = recovery.missing(told[:3], now_ms)
+    assert order is not None
+    assert order.told == [
+        types.outcome_unknown(told[1], action="fail", now_ms=now_ms),
+        types.failed(told[1], error=recovery.FORGOTTEN_ERROR, reason=types.UNKNOWN, now_ms=now_ms),
+    ]
+
+
+def test_what_is_forgotten_and_resent_goes_to_its_queue_at_its_time() -> None:
+    told, orders = story([TransientFailure("busy")])
+    order = recovery.missing(told[:2], NOW_MS + 14 * DAY_MS)
+    assert order is not None
+    assert (order.kind, order.work, order.queue) == (recovery.FORGOTTEN, orders[0], "email-sender.medium")
+    assert order.due_at_ms == orders[0].occurred_at_ms
+
+
+@pytest.mark.parametrize("end", [types.SENT, types.FAILED])
+def test_a_notification_with_an_end_is_not_lost(end: str) -> None:
+    event = types.dispatched(a_request(), attempt=1, now_ms=NOW_MS)
+    event.type = end
+    assert not recovery.is_lost([event])

@@ -102,7 +102,14 @@ async def test_a_message_that_is_handled_alone_is_not_blamed_for_a_provider_that
     adapter.away = AWAY
     with pytest.raises(Unavailable, match="the provider is away: refused"):
         await bench.loop.handle(incoming(a_dispatch(), quarantined=True))
-    # But one that waits because others are served before it goes on waiting.
+    # What is handled beside others goes on waiting.
+    beside = bench.begin(incoming(a_dispatch()))
+    await asyncio.wait([beside], timeout=0.2)
+    assert not beside.done()
+    adapter.away = None
+    assert await beside == [ACK]
+    adapter.calls.clear()
+    # And so does one that is handled alone while others are served before it.
     adapter.away = None
     adapter.gate.clear()
     others = bench.begin(incoming(a_dispatch(), a_dispatch()))

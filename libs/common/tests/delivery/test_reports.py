@@ -4,8 +4,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import REGISTRY
-from wavecom_common.delivery.port import Attempt
+from wavecom_common.delivery.port import Attempt, NotReady
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import (
     Delivered,
@@ -18,10 +22,11 @@ from wavecom_common.events.outcomes import (
     Withdrawn,
 )
 from wavecom_common.events.payloads import Payload
-from wavecom_common.kernel.errors import Draining, Unavailable
+from wavecom_common.kernel.errors import Draining, Unavailable, Unstorable
 from wavecom_common.messaging.incoming import Link
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Retry
 from wavecom_common.storage.ledger import Claim
+from wavecom_common.telemetry import spans
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -434,3 +439,81 @@ async def test_the_first_stored_outcome_counts_when_two_senders_called() -> None
     adapter.gate.set()
     assert await handled == [ACK]
     assert by_id(bench.publisher.now) == by_id([started(event), failed(event, "gone", types.PERMANENT, 77)])
+
+
+async def test_a_known_outcome_that_is_not_stored_counts_also_when_the_claim_was_taken_over() -> None:
+    adapter, event = Answering(), a_dispatch()
+    bench = Bench(adapter)
+    bench.ledger.claims[key(event)] = LEASE_OVER
+    bench.ledger.refused.add(key(event))
+    with pytest.raises(Unstorable):
+        await bench.loop.handle(incoming(event))
+    bench.ledger.refused.clear()
+    assert await bench.loop.handle(incoming(event)) == [ACK]
+    assert adapter.calls == [event.dedup_key]
+    assert bench.publisher.types().count(types.SENT) == 1
+
+
+async def test_a_stop_ends_the_wait_for_another_connection_also_of_the_sender_that_takes_over() -> None:
+    adapter, event = Connecting(1), a_dispatch()
+    bench, ready = Bench(adapter), adapter.ready
+
+    async def once() -> object:
+        connection = await ready()
+        adapter.away = NotReady("refused")
+        return connection
+
+    adapter.ready = once  # type: ignore[assignment, method-assign]
+    adapter.breaks = 1
+    bench.ledger.claims[key(event)] = LEASE_OVER
+    message = incoming(event)
+    handled = bench.begin(message)
+    await eventually(lambda: adapter.tries >= 2)
+    message.draining.set()
+    with pytest.raises(Draining):
+        await handled
+    assert (bench.ledger.claims[key(event)].outcome, adapter.lent) == (None, 0)
+
+
+async def test_a_line_goes_back_when_the_wait_for_a_slot_is_left() -> None:
+    adapter, link = Connecting(2), Link()
+    adapter.gate.clear()
+    bench = Bench(adapter, max_in_flight=1)
+    first = bench.begin(incoming(a_dispatch()))
+    await eventually(lambda: adapter.calls)
+    second = bench.begin(incoming(a_dispatch(), link=link))
+    await eventually(lambda: adapter.lent == 2)
+    link.lose()
+    with pytest.raises(Draining):
+        await second
+    assert adapter.lent == 1
+    adapter.gate.set()
+    assert await first == [ACK]
+
+
+async def test_no_claim_is_written_for_an_event_in_flight() -> None:
+    adapter, event = Answering(), a_dispatch()
+    adapter.gate.clear()
+    bench = Bench(adapter)
+    handled = [bench.begin(incoming(event)) for _ in range(2)]
+    await eventually(lambda: adapter.calls)
+    adapter.gate.set()
+    assert await asyncio.gather(*handled) == [[ACK], [ACK]]
+    assert bench.ledger.claimed == [[key(event)]]
+
+
+async def test_the_trace_of_a_delivery_holds_its_claim_its_call_and_the_storing_of_its_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
+    adapter, event = Answering(), a_dispatch()
+    adapter.outcome = PermanentFailure("no such address")
+    event.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    bench = Bench(adapter)
+    assert await bench.loop.handle(incoming(event)) == [ACK]
+    made = {span.name: span for span in exporter.get_finished_spans()}
+    assert {"claim attempts", "store outcomes"} < set(made)
+    [call] = [span for span in made.values() if span.kind is SpanKind.CLIENT and "twin" in str(span.attributes)]
+    assert call.status.status_code is StatusCode.ERROR

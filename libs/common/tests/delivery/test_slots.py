@@ -86,3 +86,20 @@ async def test_a_turn_gets_what_is_free_and_no_more_than_it_wants() -> None:
     assert await slots.acquire("low", 5) == 3
     slots.release(2)
     assert await slots.acquire("low", 1) == 1
+
+
+async def test_what_is_given_back_in_one_turn_of_the_loop_is_given_on_together() -> None:
+    slots = Slots(2)
+    await slots.acquire("high", 2)
+    # It asks between the two that are given back.
+    waiting = asyncio.create_task(slots.acquire("low", 2))
+    asyncio.get_running_loop().call_soon(slots.release)
+    slots.release()
+    assert await waiting == 2
+
+
+async def test_a_turn_takes_what_it_wants_and_leaves_the_rest_to_the_next() -> None:
+    slots = Slots(3)
+    assert await slots.acquire("low", 2) == 2
+    async with asyncio.timeout(5):
+        assert await slots.acquire("low", 2) == 1
