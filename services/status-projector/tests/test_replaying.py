@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import pytest
-from status_projector.replaying import Over, Send, judge
+from status_projector.replaying import Over, Send, Verdict
+from status_projector.replaying import judge as decide
 from wavecom_common.events import types
+from wavecom_common.kernel.ids import first_id_of
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -15,6 +17,11 @@ FIRST = a_dispatch(request=REQUEST)
 STARTED = types.started(FIRST, provider="p", now_ms=NOW_MS)
 SENT = types.sent(FIRST, provider="p", provider_message_id="x", now_ms=LATER_MS)
 SECOND = types.dispatched(FIRST, attempt=2, now_ms=LATER_MS)
+
+
+def judge(dead: Event, history: Sequence[Event], now_ms: int) -> Verdict:
+    """Where nothing was ever removed."""
+    return decide(dead, history, now_ms, removed_before="")
 
 
 def failed(reason: str, cause: Event = FIRST) -> Event:
@@ -75,3 +82,19 @@ def test_what_the_ledger_may_have_forgotten_ends_as_failed_where_its_client_want
 @pytest.mark.parametrize("event", [STARTED, SENT])
 def test_what_only_was_to_be_stored_is_always_sent(event: Event) -> None:
     assert judge(event, [SENT], NOW_MS + 100 * DAY_MS) == Send()
+
+
+@pytest.mark.parametrize("dead", [FIRST, REQUEST])
+@pytest.mark.parametrize("days_later", [1, 100])
+def test_what_was_removed_is_over_and_what_only_was_not_stored_is_not(dead: Event, days_later: int) -> None:
+    now_ms = NOW_MS + days_later * DAY_MS
+    after, before = first_id_of(NOW_MS + 1000), first_id_of(NOW_MS - 1000)
+
+    assert decide(dead, [], now_ms, removed_before=after) == Over("removed by retention", None)
+    for history, removed_before in (([], before), ([REQUEST], after)):
+        assert decide(dead, history, now_ms, removed_before=removed_before) == judge(dead, history, now_ms)
+        assert isinstance(judge(dead, history, now_ms), Send)
+
+
+def test_what_only_was_to_be_stored_is_left_to_the_projector() -> None:
+    assert decide(SENT, [], LATER_MS, removed_before=first_id_of(LATER_MS)) == Send()

@@ -2,22 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from aio_pika import Message
+from status_projector import projection
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
+from wavecom_cli.link import database as database_link
+from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import codec, routing, types
+from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
+from wavecom_common.hosting.sender import SenderSettings, sender_components
+from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, SystemClock
 from wavecom_common.messaging import dead_letters, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter
 from wavecom_common.messaging.settlement import Settlement
+from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
-from wavecom_common.testing.broker import depth, publishing, taken
+from wavecom_common.storage.read_model import ReadModel
+from wavecom_common.testing.broker import depth, depth_is, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event
@@ -68,15 +77,14 @@ async def dead_letter(url: str, *events: Event) -> None:
         await exchange.publish(Message(batch.body, content_type=codec.CONTENT_TYPE), QUEUE)
 
 
-def wavecom(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["dead", *arguments], catch_exceptions=False)
+async def wavecom(*arguments: str) -> str:
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 async def in_thread(*arguments: str) -> str:
-
-    return await asyncio.to_thread(wavecom, *arguments)
+    return await wavecom("dead", *arguments)
 
 
 async def test_list_counts_them_by_queue(dead: list[Event]) -> None:
@@ -132,6 +140,63 @@ async def test_replay_reports_as_unknown_what_the_ledger_may_have_forgotten(brok
     assert "1 reported as unknown first" in output
     assert [event.event_id for event in await taken(broker_url, QUEUE)] == [old.event_id]
     assert [event.type for event in await taken(broker_url, routing.PROJECTOR_QUEUE)] == [types.OUTCOME_UNKNOWN]
+
+
+class CountedProvider:
+    """Delivers everything, and remembers what."""
+
+    name = "counted"
+
+    def __init__(self) -> None:
+        self.called_for: list[str] = []
+
+    async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
+        self.called_for.append(attempt.notification_id)
+        return Delivered("x")
+
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def a_sender(provider: CountedProvider) -> AsyncIterator[None]:
+    """All that an SMS sender's process is, with this provider."""
+    components = sender_components("sms", SenderSettings.load(), provider)
+    for component in components:
+        await component.start()
+    try:
+        yield
+    finally:
+        for component in reversed(components):
+            await component.drain()
+            await component.close()
+
+
+async def test_what_was_sent_and_removed_by_retention_calls_no_provider_again(broker: str) -> None:
+    await topology.apply(broker, topology.plan(Settings.load().broker_delays_ms), settle_s=0)
+    provider = CountedProvider()
+    old, young = attempt(days_ago=100), attempt()
+    async with a_sender(provider), publishing(broker) as publisher, database_link(Settings.load()) as database:
+        await publisher.publish([old], timeout_s=10)
+        await eventually(lambda: depth_is(broker, routing.PROJECTOR_QUEUE, 3))
+        # Stored as if a hundred days had passed since: the ledger has forgotten it.
+        events = await taken(broker, routing.PROJECTOR_QUEUE)
+        for event in events:
+            event.occurred_at_ms = old.occurred_at_ms
+        await EventStore(database).append(events)
+        await ReadModel(database).merge(projection.fold(events))
+        await database.collection(names.DELIVERIES).delete_many({})
+        assert "removed: 3 events, 1 sent" in await wavecom("retention")
+
+        await dead_letter(broker, old)
+        await dead_letter(broker, young)
+        output = await in_thread("replay", QUEUE)
+        await eventually(lambda: young.notification_id in provider.called_for)
+
+    assert provider.called_for == [old.notification_id, young.notification_id]
+    assert f"{old.event_id}  not sent: already removed by retention\n" in output
+    assert "1 replayed" in output
+    assert "1 over, and left" in output
 
 
 async def test_of_a_message_with_several_only_those_without_an_end_are_sent(broker_url: str, store: EventStore) -> None:

@@ -1,7 +1,8 @@
 """What becomes of a dead letter that an operator wants to replay: the event store knows what happened since. Pure.
 
-The delivery ledger calls no provider twice, and forgets after some days; the event store does not. So a replay asks it
-first: what has its end is not sent again, and what the ledger may have forgotten is reported as unknown before it is.
+The delivery ledger calls no provider twice, and forgets after some days; the event store keeps a notification until
+retention removes it. So a replay asks it first: what has its end, or was removed with its end, is not sent again, and
+what the ledger may have forgotten is reported as unknown before it is.
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Nothing is left to do for it. `why` names what happened and when, for an operator."""
+    """Nothing is left to do for it. `why` names what happened and when, for an operator; None: when is not known."""
 
     why: str
-    at_ms: int
+    at_ms: int | None
     # To be published all the same: how it ends now.
     reports: Sequence[Event] = ()
 
@@ -38,13 +39,17 @@ class Over:
 Verdict = Send | Over
 
 
-def judge(dead: Event, history: Sequence[Event], now_ms: int) -> Verdict:
+def judge(dead: Event, history: Sequence[Event], now_ms: int, *, removed_before: str) -> Verdict:
     """What to do about the dead letter of `dead`, given the stored events of its notification.
 
-    An event that only was to be stored does no harm however often it comes: it is always sent.
+    An event that only was to be stored does no harm however often it comes: it is always sent. Without any history, a
+    notification with an id below `removed_before` was removed, which only happens some time after its end: sent again,
+    its provider would be called anew and nothing of it stored.
     """
     if dead.type not in types.WORK_TYPES:
         return Send()
+    if not history and dead.notification_id < removed_before:
+        return Over("removed by retention", None)
     over = _over(dead, history)
     if over is not None:
         return over

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from status_projector.replaying import Over, Send, Verdict, judge
+from status_projector.retention import WALKS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.messaging.dead_letters import Dead, Replayer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage.maintenance import Maintenance
 from wavecom_proto.v1.events_pb2 import Event
 
 _CONFIRM_TIMEOUT_S = 10.0
@@ -33,6 +35,7 @@ class Replay:
     """
 
     store: EventStore
+    maintenance: Maintenance
     publisher: EventPublisher
     replayer: Replayer | None
     drop_over: bool
@@ -51,8 +54,7 @@ class Replay:
         self.counts.unknown += sum(bool(verdict.reports) for _, verdict in verdicts)
         for event, verdict in verdicts:
             if isinstance(verdict, Over):
-                at = datetime.fromtimestamp(verdict.at_ms / 1000, UTC).isoformat(timespec="seconds")
-                self.report(f"{event.event_id}  not sent: already {verdict.why} at {at}")
+                self.report(f"{event.event_id}  not sent: already {verdict.why}{_at(verdict.at_ms)}")
         if self.replayer is None:
             return False
         if reports := [event for _, verdict in verdicts for event in verdict.reports]:
@@ -74,5 +76,14 @@ class Replay:
 
     async def _verdicts(self, dead: Dead) -> list[tuple[Event, Verdict]]:
         histories = await self.store.histories_of({event.notification_id for event in dead.events})
+        # Read after them: it is noted before anything is removed, so no removed history is taken for one not stored yet.
+        removed_before = await self.maintenance.removed_before(WALKS)
         now_ms = self.clock.now_ms()
-        return [(event, judge(event, histories.get(event.notification_id, []), now_ms)) for event in dead.events]
+        return [
+            (event, judge(event, histories.get(event.notification_id, []), now_ms, removed_before=removed_before))
+            for event in dead.events
+        ]
+
+
+def _at(time_ms: int | None) -> str:
+    return "" if time_ms is None else f" at {datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec='seconds')}"
