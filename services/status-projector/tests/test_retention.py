@@ -1,7 +1,8 @@
 """Removing what is old, on a real database: whole notifications, and nothing else."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from status_projector import recovery
 from status_projector.checker import Checker
 from status_projector.late_events import LateEvents
 from status_projector.projector import Projector
-from status_projector.retention import Retention
+from status_projector.retention import WALKS, Retention
 from status_projector.retention_policy import DAY_MS, Periods
 from wavecom_common.events import routing, types
 from wavecom_common.events.payloads import Payload, refer
@@ -18,6 +19,7 @@ from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.storage import indexes, names
+from wavecom_common.storage import maintenance as maintenance_module
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS
 from wavecom_common.storage.event_store import EventStore
@@ -40,8 +42,12 @@ async def store(database: Database) -> Database:
     return database
 
 
+async def all_stored() -> None:
+    """No event waits to be stored."""
+
+
 def a_retention(database: Database, periods: Periods = PERIODS, **more: Any) -> Retention:
-    return Retention(database, periods, owner=more.pop("owner", "test"), rest=0, **more)
+    return Retention(database, periods, **{"owner": "test", "rest": 0, "require_all_stored": all_stored, **more})
 
 
 def requested(days_ago: float, *, payload_id: str = "") -> Event:
@@ -223,6 +229,29 @@ async def test_what_comes_late_for_a_removed_notification_is_left_out(store: Dat
     assert len((await EventStore(store).histories_of([kept[0].notification_id]))[kept[0].notification_id]) == 4
 
 
+async def test_what_comes_late_is_left_out_from_the_first_removal_on(store: Database) -> None:
+    removed, young = ended(requested(40), types.SENT), ended(requested(0.5), None)
+    late = LateEvents(store)
+    await project(store, removed, late=late)
+    await a_retention(store).run()
+
+    await project(store, [*removed, *young], late=late)
+
+    assert await left(store) == {young[0].notification_id}
+
+
+async def test_the_database_is_not_asked_about_what_is_young(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def removed_before(self: Maintenance, walks: Collection[str]) -> str:
+        raise KeyError("asked")
+
+    monkeypatch.setattr(Maintenance, "removed_before", removed_before)
+    events = [requested(0.99)]
+
+    assert await LateEvents(store).without(events) == events
+    with pytest.raises(KeyError, match="asked"):
+        await LateEvents(store).without([*events, requested(1.01)])
+
+
 async def test_nothing_counts_as_late_where_nothing_was_ever_removed(store: Database) -> None:
     old = ended(requested(4000), types.SENT)
 
@@ -256,9 +285,84 @@ async def test_one_works_at_a_time_and_nothing_is_removed_while_a_rebuild_or_a_r
     assert await a_retention(store).run() == {"sent": 1, "events": 4}
 
 
+async def test_another_gets_no_turn_while_a_step_lasts_longer_than_its_lease(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await project(store, ended(requested(40), types.SENT))
+    monkeypatch.setattr(maintenance_module, "LEASE_S", 1.2)
+    turns: list[bool] = []
+    removal = EventStore.remove
+
+    async def remove(self: EventStore, notification_ids: Collection[str]) -> int:
+        began_s = perf_counter()
+        while perf_counter() - began_s < 3:
+            turns.append(await Maintenance(store).take_lease("wavecom recover"))
+        return await removal(self, notification_ids)
+
+    monkeypatch.setattr(EventStore, "remove", remove)
+
+    assert await a_retention(store).run() == {"sent": 1, "events": 4}
+    assert len(turns) > 1
+    assert not any(turns)
+
+
+@pytest.mark.parametrize("renewal", ["is refused", "fails"])
+async def test_a_step_whose_lease_is_not_renewed_is_stopped_and_the_next_ends_it(
+    store: Database, monkeypatch: pytest.MonkeyPatch, renewal: str
+) -> None:
+    await project(store, ended(requested(40), types.SENT))
+    monkeypatch.setattr(maintenance_module, "LEASE_S", 1.2)
+    take, removal = Maintenance.take_lease, ReadModel.remove
+    taken: list[str] = []
+
+    async def take_lease(self: Maintenance, owner: str) -> bool:
+        taken.append(owner)
+        if len(taken) > 1 and renewal == "fails":
+            raise Unavailable("database: away")
+        return len(taken) == 1 and await take(self, owner)
+
+    async def remove(self: ReadModel, notification_ids: Collection[str]) -> None:
+        # Longer than any lease.
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Maintenance, "take_lease", take_lease)
+    monkeypatch.setattr(ReadModel, "remove", remove)
+    with pytest.raises(Unavailable, match="the lease of test could not be renewed"):
+        await a_retention(store).run()
+    monkeypatch.setattr(Maintenance, "take_lease", take)
+    monkeypatch.setattr(ReadModel, "remove", removal)
+
+    assert await a_retention(store).run() == {"sent": 1, "events": 0}
+    assert await left(store) == set()
+
+
+async def test_an_operator_waits_for_a_turn_and_no_step_under_way_overwrites_a_walk_begun_anew(store: Database) -> None:
+    await project(store, ended(requested(40), types.SENT))
+    async with asyncio.TaskGroup() as tasks, Maintenance(store).alone("wavecom rebuild"):
+        removal = tasks.create_task(a_retention(store).run(waits=True))
+        anew = tasks.create_task(a_retention(store, owner="other").begin_anew())
+        assert await a_retention(store, owner="projector").run() == {}
+        assert not removal.done()
+        assert not anew.done()
+
+    assert removal.result() == {"sent": 1, "events": 4}
+
+
+async def test_nothing_is_removed_while_events_wait_to_be_stored(store: Database) -> None:
+    await project(store, ended(requested(40), types.SENT))
+
+    async def some_wait() -> None:
+        raise Unavailable("queue status-projector.events holds 3 messages")
+
+    with pytest.raises(Unavailable, match="holds 3 messages"):
+        await a_retention(store, require_all_stored=some_wait).run()
+    assert await Maintenance(store).removed_before(WALKS) == ""
+    assert len(await left(store)) == 1
+
+
 async def test_it_begins_by_itself_rests_between_steps_and_stops_when_it_is_told_to(store: Database) -> None:
     await project(store, ended(requested(40), types.SENT))
-    retention = Retention(store, PERIODS, owner="test", interval_s=0.05)
+    retention = a_retention(store, interval_s=0.05, rest=1)
     await retention.start()
     assert retention.ready() is None
 
@@ -281,7 +385,7 @@ async def test_a_database_that_is_away_is_waited_for(store: Database, monkeypatc
         return await real(self, owner)
 
     monkeypatch.setattr(Maintenance, "take_lease", take_lease)
-    retention = Retention(store, PERIODS, owner="test", interval_s=0.05)
+    retention = a_retention(store, interval_s=0.05, rest=1)
     await retention.start()
 
     async def nothing_is_left() -> bool:

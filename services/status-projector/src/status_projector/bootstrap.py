@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from wavecom_common.events import routing
@@ -25,11 +26,12 @@ from status_projector.late_events import LateEvents
 from status_projector.projector import Projector, give_up
 from status_projector.query_server import QueryServer
 from status_projector.resending import Resender
-from status_projector.retention import INTERVAL_S, Retention
+from status_projector.retention import Retention
 from status_projector.retention_policy import Periods
 from status_projector.settings import ProjectorSettings, QuerySettings
 from status_projector.status_query import StatusQuery
 from status_projector.sweeper import Limits, Sweeper
+from status_projector.unstored import require_all_stored
 from status_projector.young_ids import YoungIds
 
 # A client waits for an answer, so a database that is away has to be told of soon.
@@ -67,16 +69,16 @@ def build_projector(settings: ProjectorSettings) -> Sequence[Component]:
     ]
     owner = new_owner("status-projector")
     reports = HeldReports(consumer.held_messages, HeldWork(database), owner=owner)
+    removal = retention(database, settings, owner=owner)
     # The consumer ends first: a sweep may take long, and may be cut short.
     watch = dead_letters.watch(url, name="status-projector")
-    return [database, publisher, watch, *sweepers, _retention(database, settings, owner), reports, projector, consumer]
+    return [database, publisher, watch, *sweepers, removal, reports, projector, consumer]
 
 
-def _retention(database: Database, settings: ProjectorSettings, owner: str) -> Retention:
-    days = [count for count in (settings.retention_sent_days, settings.retention_failed_days) if count]
-    # Periods of seconds are for trying it out.
-    interval_s = min([INTERVAL_S, *(count * 24 * 3600 / 10 for count in days)])
-    return Retention(database, periods(settings), owner=owner, interval_s=interval_s)
+def retention(database: Database, settings: ProjectorSettings, *, owner: str, rest: float = 1.0) -> Retention:
+    """The removal of what is old: a component of the projector's process, and an operator's command."""
+    stored = partial(require_all_stored, settings.broker_url, HeldWork(database))
+    return Retention(database, periods(settings), require_all_stored=stored, owner=owner, rest=rest)
 
 
 def periods(settings: ProjectorSettings) -> Periods:

@@ -3,10 +3,9 @@
 Stored, such an event would be a notification without a request, or one that begins again. It is left out.
 """
 
-import asyncio
 from collections.abc import Sequence
-from typing import Final
 
+from wavecom_common.kernel.ids import first_id_of
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.maintenance import Maintenance
@@ -15,20 +14,17 @@ from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from status_projector.retention import WALKS
-
-_CACHE_S: Final = 60.0
+from status_projector.retention_policy import SHORTEST_MS
 
 _log = get_logger()
 
 
 class LateEvents:
-    """Knows below which id notifications were removed, and asks the store about those only."""
+    """Asks the database about notifications so old that they may have been removed, and about no others."""
 
     def __init__(self, database: Database) -> None:
         self._maintenance = Maintenance(database)
         self._store = EventStore(database)
-        self._removed_before = ""
-        self._read_at_s = float("-inf")
 
     async def without(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events whose notification was not removed.
@@ -36,13 +32,12 @@ class LateEvents:
         Raises:
             Unavailable: the database cannot be reached. Retryable.
         """
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._read_at_s > _CACHE_S:
-            self._removed_before = await self._maintenance.removed_before(WALKS)
-            self._read_at_s = loop.time()
-        old = {event.notification_id for event in events if event.notification_id < self._removed_before}
-        if not old:
+        # Of these nothing was removed, whatever the periods are: nearly all events are about such.
+        young = first_id_of(await self._maintenance.now_ms() - SHORTEST_MS)
+        if all(event.notification_id >= young for event in events):
             return events
+        removed_before = await self._maintenance.removed_before(WALKS)
+        old = {event.notification_id for event in events if event.notification_id < removed_before}
         removed = old - await self._store.known(old)
         kept = [event for event in events if event.notification_id not in removed]
         if removed:

@@ -3,10 +3,13 @@
 A notification goes in this order: its events, those that ended it last; the payload that no other event names; its
 document in the read model. Whatever is killed in between, the model still has it, the progress was not noted, and the
 next step removes the rest. At no moment the store has a history of it that is to go on: `recover` sends nothing again.
+
+Nothing is removed while events wait to be stored: one of a notification as old as those that are removed would be taken
+for one that comes late, and be left out.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +29,8 @@ from wavecom_common.telemetry.logs import get_logger
 from status_projector.retention_policy import Periods, Verdict, status_of
 
 INTERVAL_S: Final = 60.0
+# How long a look whether all events are stored is good for. Nothing as young as that is ever removed.
+_LOOK_MS: Final = 60_000
 # Looked at in one step.
 _PAGE: Final = 500
 # Remembered of those without an end that were passed by: more than a system that works has.
@@ -51,6 +56,7 @@ class Step:
 class Retention(Periodic):
     """Removes in steps of a bounded number; copies take turns by a lease.
 
+    `require_all_stored` raises `Unavailable` while accepted events may not be stored yet.
     Between two steps it rests for as long as the one took (`rest` times that): a bounded share of a database, however
     fast or slow that is.
     """
@@ -60,6 +66,7 @@ class Retention(Periodic):
         database: Database,
         periods: Periods,
         *,
+        require_all_stored: Callable[[], Awaitable[None]],
         owner: str,
         interval_s: float = INTERVAL_S,
         rest: float = 1.0,
@@ -71,6 +78,8 @@ class Retention(Periodic):
         self._model = LiveModel(database)
         self._payloads = Payloads(database)
         self._periods = periods
+        self._require_all_stored = require_all_stored
+        self._looked_at_ms = -_LOOK_MS
         self._owner = owner
         self._rest = rest
         self._clock = clock
@@ -91,24 +100,27 @@ class Retention(Periodic):
             if removed:
                 _log.info("retention_removed", **removed)
 
-    async def run(self) -> Mapping[str, int]:
-        """Remove everything whose time is over, unless another copy is at it; how much, by kind.
+    async def run(self, *, waits: bool = False) -> Mapping[str, int]:
+        """Remove everything whose time is over; how much, by kind.
+
+        Where another has the lease, it is waited for with `waits`; else what is left is left to that other one.
 
         Raises:
-            Unavailable: the database cannot be reached; what was removed is removed.
+            Unavailable: database or broker cannot be reached, or events wait to be stored; what was removed is removed.
         """
         removed: Counter[str] = Counter()
         for walk in (*self._periods.by_status, _PAYLOADS):
             is_last = False
             while not is_last and not self.stopping.is_set():
                 begun_ms = self._clock.now_ms()
-                if not await self._maintenance.take_lease(self._owner):
-                    return removed
-                step = await (self._payloads_step() if walk == _PAYLOADS else self._step(walk))
+                await self._look()
+                # Taken for each step: another may have its turn in between; a rebuild or a recovery waits for it.
+                async with self._maintenance.alone(self._owner, waits=waits) as ours:
+                    if not ours:
+                        return removed
+                    step = await (self._payloads_step() if walk == _PAYLOADS else self._step(walk))
                 removed.update(step.removed)
                 is_last = step.is_last
-                # Another may have its turn; a rebuild or a recovery waits for it.
-                await self._maintenance.give_lease_back(self._owner)
                 await self.pause(self._rest * (self._clock.now_ms() - begun_ms) / 1000)
         return removed
 
@@ -127,10 +139,16 @@ class Retention(Periodic):
                 yield walk, Counter(self._verdict(one, now_ms).value for one in ours)
 
     async def begin_anew(self) -> None:
-        """Let every walk come by everything again that is still there."""
-        for walk in self._periods.by_status:
-            progress = await self._maintenance.progress(walk)
-            await self._maintenance.note_progress(walk, Progress("", (), progress.removed_before))
+        """Let every walk come by everything again that is still there; waits for the lease."""
+        async with self._maintenance.alone(self._owner):
+            for walk in self._periods.by_status:
+                progress = await self._maintenance.progress(walk)
+                await self._maintenance.note_progress(walk, Progress("", (), progress.removed_before))
+
+    async def _look(self) -> None:
+        if self._clock.now_ms() - self._looked_at_ms >= _LOOK_MS:
+            await self._require_all_stored()
+            self._looked_at_ms = self._clock.now_ms()
 
     async def _step(self, walk: str) -> Step:
         now_ms = await self._maintenance.now_ms()

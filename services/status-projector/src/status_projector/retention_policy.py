@@ -13,6 +13,8 @@ from wavecom_common.storage.facts import FAILED, SENT
 from wavecom_common.storage.read_model import Standing
 
 DAY_MS: Final = 24 * 3600 * 1000
+# As long as the API answers an idempotency key with the id.
+SHORTEST_MS: Final = DAY_MS
 _STATUS_OF: Final = {1: FAILED, 2: SENT}
 # A walk stays so far behind: nearly every notification has its end by then.
 _MOST_SLACK_MS: Final = 3600 * 1000

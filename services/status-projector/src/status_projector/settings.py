@@ -2,9 +2,11 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from wavecom_common.hosting.settings import GrpcSettings, Settings
 from wavecom_common.kernel.errors import ConfigurationError
+
+from status_projector.retention_policy import DAY_MS, SHORTEST_MS
 
 
 class ProjectorSettings(Settings):
@@ -26,6 +28,13 @@ class ProjectorSettings(Settings):
     # Days after its acceptance, and its end, after which a notification is removed with all its events; 0 is never.
     retention_sent_days: float = Field(90.0, ge=0, le=36_500)
     retention_failed_days: float = Field(90.0, ge=0, le=36_500)
+
+    @field_validator("retention_sent_days", "retention_failed_days")
+    @classmethod
+    def _is_never_or_a_day(cls, value: float) -> float:
+        if 0 < value * DAY_MS < SHORTEST_MS:
+            raise ValueError("must be 0, which is never, or at least 1")
+        return value
 
 
 class QuerySettings(GrpcSettings):

@@ -15,8 +15,6 @@ from wavecom_common.hosting.settings import Settings
 from wavecom_common.messaging import dead_letters
 from wavecom_common.messaging.dead_letters import Dead, Replayer
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.maintenance import Maintenance
 
 from wavecom_cli.link import database
 from wavecom_cli.replay import Counts, Replay
@@ -76,8 +74,8 @@ def replay(
     goes from failed to sent when it succeeds. Replayed twice it is sent once.
 
     The event store is asked first, so the database has to be there: what was sent meanwhile, ended otherwise, or was
-    removed by retention, is not sent again and stays where it is. What is so old that the delivery ledger may have forgotten it is reported with
-    DeliveryOutcomeUnknown before it is sent.
+    removed by retention, is not sent again and stays where it is. What is so old that the delivery ledger may have
+    forgotten it is reported with DeliveryOutcomeUnknown before it is sent.
 
     Only those that are there when it begins: one that is refused again stays, until the next replay.
     """
@@ -86,7 +84,7 @@ def replay(
     async def run() -> Counts:
         settings = Settings.load()
         async with database(settings) as link, _publisher() as publisher, _replayer(rate, dry_run) as replayer:
-            replay = Replay(EventStore(link), Maintenance(link), publisher, replayer, drop_over, _say)
+            replay = Replay(link, publisher, replayer, drop_over, _say)
 
             async def take(dead: Dead) -> bool:
                 return _matches(dead, reason, notification) and await replay.take(dead)

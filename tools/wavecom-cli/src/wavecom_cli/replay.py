@@ -9,6 +9,7 @@ from status_projector.retention import WALKS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.messaging.dead_letters import Dead, Replayer
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.maintenance import Maintenance
 from wavecom_proto.v1.events_pb2 import Event
@@ -34,8 +35,7 @@ class Replay:
     run again, a repeat does no harm.
     """
 
-    store: EventStore
-    maintenance: Maintenance
+    database: Database
     publisher: EventPublisher
     replayer: Replayer | None
     drop_over: bool
@@ -75,9 +75,9 @@ class Replay:
         return True
 
     async def _verdicts(self, dead: Dead) -> list[tuple[Event, Verdict]]:
-        histories = await self.store.histories_of({event.notification_id for event in dead.events})
-        # Read after them: it is noted before anything is removed, so no removed history is taken for one not stored yet.
-        removed_before = await self.maintenance.removed_before(WALKS)
+        histories = await EventStore(self.database).histories_of({event.notification_id for event in dead.events})
+        # Read after them, for it is noted before anything is removed: no removed history is taken for one not stored.
+        removed_before = await Maintenance(self.database).removed_before(WALKS)
         now_ms = self.clock.now_ms()
         return [
             (event, judge(event, histories.get(event.notification_id, []), now_ms, removed_before=removed_before))

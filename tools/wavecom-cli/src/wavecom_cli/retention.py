@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from status_projector import bootstrap
 from status_projector.bootstrap import periods
-from status_projector.retention import Retention
 from status_projector.retention_policy import Verdict
 from status_projector.settings import ProjectorSettings
 from wavecom_common.kernel.ids import new_owner
@@ -28,7 +28,8 @@ def retention(
 ) -> None:
     """Remove notifications whose time is over, by WAVECOM_RETENTION_SENT_DAYS and WAVECOM_RETENTION_FAILED_DAYS.
 
-    The projector does this by itself, at its leisure; the two take turns. What has no end is never removed.
+    The projector does this by itself, at its leisure; the two take turns, and `wavecom rebuild` and `wavecom recover`
+    are waited for. What has no end is never removed. Nothing is while events wait to be stored: exit status 1 then.
     """
     settings = ProjectorSettings.load()
     for line in asyncio.run(_due(settings) if dry_run else _run(settings, anew)):
@@ -37,17 +38,17 @@ def retention(
 
 async def _run(settings: ProjectorSettings, anew: bool) -> list[str]:
     async with database(settings) as link:
-        retention = Retention(link, periods(settings), owner=new_owner("wavecom retention"), rest=0)
+        retention = bootstrap.retention(link, settings, owner=new_owner("wavecom retention"), rest=0)
         if anew:
             await retention.begin_anew()
-        return lines(await retention.run())
+        return lines(await retention.run(waits=True))
 
 
 async def _due(settings: ProjectorSettings) -> list[str]:
     due: dict[str, Counter[str]] = {status: Counter() for status in periods(settings).by_status}
     async with database(settings) as link:
         with progress("looking", await EventStore(link).estimated_count()) as told:
-            async for status, verdicts in Retention(link, periods(settings), owner="").due():
+            async for status, verdicts in bootstrap.retention(link, settings, owner="").due():
                 due[status].update(verdicts)
                 told(sum(counted.total() for counted in due.values()))
     if not due:

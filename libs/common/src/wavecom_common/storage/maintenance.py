@@ -1,12 +1,13 @@
 """Who may take documents away or fold everything anew just now, and how far the removal of old ones got.
 
 A rebuild and a recovery read histories and write what they fold; a history removed between the two would come back as a
-notification without events. So each works under one lease, and nothing is removed while another holds it.
+notification without events. So each works under one lease, which is renewed all the while: work whose lease cannot be
+renewed in time is stopped before another process can have it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +19,9 @@ from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import DatetimeMS, DuplicateKeyError
 from wavecom_common.storage.errors import database_errors
 
-# Longer than all the writes that are made under it without a renewal, each of which the client bounds to ten seconds.
 LEASE_S: Final = 60.0
+# Of the lease: what is under way when its holder is stopped has this long to arrive.
+_LAST_PART: Final = 1 / 4
 _TRY_AGAIN_S: Final = 0.2
 _LEASE: Final = "lease"
 
@@ -67,16 +69,34 @@ class Maintenance:
             await self._collection.update_one({"_id": _LEASE, "owner": owner}, {"$set": {"until": DatetimeMS(0)}})
 
     @asynccontextmanager
-    async def alone(self, owner: str, *, clock: Clock = SYSTEM_CLOCK) -> AsyncIterator[None]:
-        """Wait for the lease and hold it until the end of the block."""
-        while not await self.take_lease(owner):
+    async def alone(self, owner: str, *, waits: bool = True, clock: Clock = SYSTEM_CLOCK) -> AsyncIterator[bool]:
+        """Hold the lease until the end of the block, which is given whether it is held.
+
+        Where another has it, it is waited for; without `waits` the block is given False at once.
+
+        Raises:
+            Unavailable: the lease was lost, or could not be renewed in time. The block was cancelled where it was.
+        """
+        while (until_s := await self._taken_until_s(owner)) is None:
+            if not waits:
+                yield False
+                return
             await clock.sleep(_TRY_AGAIN_S)
-        renewing = asyncio.create_task(self._renew(owner, clock))
         try:
-            yield
+            async with asyncio.timeout_at(until_s) as held:
+                renewing = asyncio.create_task(self._renew(owner, held, clock))
+                try:
+                    yield True
+                finally:
+                    await cancel(renewing)
+        except TimeoutError as error:
+            if not held.expired():
+                raise
+            raise Unavailable(f"database: the lease of {owner} could not be renewed") from error
         finally:
-            await cancel(renewing)
-            await self.give_lease_back(owner)
+            # Else it ends by itself.
+            with suppress(Unavailable):
+                await self.give_lease_back(owner)
 
     async def progress(self, walk: str) -> Progress:
         """Of the walk of that name."""
@@ -98,14 +118,23 @@ class Maintenance:
         """No notification with an id from here on was removed by any of these walks; empty when none ever was."""
         return max([(await self.progress(walk)).removed_before for walk in walks], default="")
 
-    async def _renew(self, owner: str, clock: Clock) -> None:
+    async def _renew(self, owner: str, held: asyncio.Timeout, clock: Clock) -> None:
         while True:
             await clock.sleep(LEASE_S / 4)
             try:
-                await self.take_lease(owner)
+                until_s = await self._taken_until_s(owner)
             except Unavailable:
                 # The next try may still be in time.
                 continue
+            if until_s is None:
+                # Another one has it.
+                until_s = asyncio.get_running_loop().time()
+            held.reschedule(until_s)
+
+    async def _taken_until_s(self, owner: str) -> float | None:
+        """Until when, by the loop's clock, the lease allows to work; None when another has it."""
+        began_s = asyncio.get_running_loop().time()
+        return began_s + LEASE_S * (1 - _LAST_PART) if await self.take_lease(owner) else None
 
     @property
     def _collection(self) -> driver.Collection:
