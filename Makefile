@@ -24,8 +24,17 @@ else ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
+# All members of the workspace, and what calls providers.
+EVERYTHING := --all-packages --all-extras
+
 MEMBERS := proto libs/common $(wildcard services/*) $(wildcard tools/*) benchmarks
 SOURCES := $(filter-out proto/src,$(wildcard $(addsuffix /src,$(MEMBERS))))
+
+SENDERS := $(notdir $(wildcard services/*-sender))
+# import-linter knows no pattern for packages.
+SENDER_PACKAGES := $(subst -,_,$(SENDERS))
+COMMA := ,
+SPACE := $(subst ,, )
 
 PROTO_OUT := proto/src
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
@@ -64,8 +73,10 @@ fault: setup ## kill, stop and cut off every process under load, and say what ca
 lint: setup check-proto ## check format, style, types, layers and generated code
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy $(SOURCES) conftest.py
-	$(BIN)/lint-imports
+	MYPYPATH=$$(echo proto/src $(SOURCES) | tr ' ' ':') $(BIN)/mypy $(SOURCES) conftest.py
+	@mkdir -p .run && sed -e 's/"\*_sender"/"$(subst $(SPACE),"$(COMMA) ",$(SENDER_PACKAGES))"/' \
+		-e 's/\*_sender/$(subst $(SPACE), | ,$(SENDER_PACKAGES))/' pyproject.toml > .run/lint-imports.toml
+	$(BIN)/lint-imports --config .run/lint-imports.toml
 
 proto: setup ## generate the Python code of proto/
 	$(generate_proto)
@@ -82,8 +93,8 @@ SBOM_OF := $(notdir $(wildcard services/*)) wavecom-cli
 
 sbom: setup ## list what each image holds, as CycloneDX, in .run/sbom
 	@mkdir -p .run/sbom
-	@for member in $(SBOM_OF); do $(UV) export --frozen --quiet --preview-features sbom-export --no-dev --package $$member \
-		--format cyclonedx1.5 --output-file .run/sbom/$$member.cdx.json >/dev/null; echo "  .run/sbom/$$member.cdx.json"; done
+	@for member in $(SBOM_OF); do case $$member in *-sender) more=--all-extras;; *) more="$(SENDERS:%=--package %)";; esac; \
+		$(UV) export --frozen --quiet --preview-features sbom-export --no-dev --package $$member $$more --format cyclonedx1.5 --output-file .run/sbom/$$member.cdx.json >/dev/null; echo "  .run/sbom/$$member.cdx.json"; done
 
 audit: setup ## ask the OSV database about every locked package (needs the internet; to be run daily, not by .ci/run)
 	@$(UV) audit --frozen || { echo "The audit found something, or https://api.osv.dev could not be asked: see above." >&2; exit 1; }
@@ -101,7 +112,7 @@ figures: setup ## write the tables of docs that follow from deploy/capacity.toml
 	@$(BIN)/python -m wavecom_manifests figures
 
 k8s-validate: setup ## render every overlay and check it against schemas, our rules and the code
-	@$(UV) sync --frozen --inexact --group k8s --python $(PYTHON) --quiet
+	@$(UV) sync --frozen --inexact $(EVERYTHING) --group k8s --python $(PYTHON) --quiet
 	@$(BIN)/python -m wavecom_manifests validate
 
 $(UV_READY):
@@ -114,4 +125,4 @@ $(UV_READY):
 
 .venv/.ready: $(UV_READY) uv.lock pyproject.toml $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 	@echo "Installing the workspace's packages into .venv (about a minute the first time) ..."
-	@$(UV) sync --frozen --python $(PYTHON) --compile-bytecode --quiet; touch $@; echo "  done in $$SECONDS s"
+	@$(UV) sync --frozen $(EVERYTHING) --python $(PYTHON) --compile-bytecode --quiet; touch $@; echo "  done in $$SECONDS s"

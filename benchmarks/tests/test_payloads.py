@@ -2,6 +2,7 @@ import orjson
 import pytest
 from wavecom_bench.modes import MODES, Mode
 from wavecom_bench.payloads import requests
+from wavecom_common.events.channels import CHANNELS
 
 
 def bodies(mode: Mode) -> list[dict[str, object]]:
@@ -15,9 +16,9 @@ def test_a_load_has_just_as_many_notifications_as_it_says(per_post: int) -> None
 
 
 def test_a_single_post_is_one_notification_and_a_batch_is_a_list() -> None:
-    assert bodies(Mode("test", "", 3))[0]["channel"] == "email"
-    [batch] = bodies(Mode("test", "", 3, per_post=10))
-    assert [item["channel"] for item in batch["notifications"]] == ["email", "sms", "push"]  # type: ignore[attr-defined]
+    assert bodies(Mode("test", "", 3))[0]["channel"] == CHANNELS[0]
+    [batch] = bodies(Mode("test", "", len(CHANNELS), per_post=50))
+    assert [item["channel"] for item in batch["notifications"]] == list(CHANNELS)  # type: ignore[attr-defined]
 
 
 def test_the_content_length_is_that_of_the_body() -> None:

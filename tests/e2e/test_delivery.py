@@ -1,4 +1,4 @@
-"""From POST to sent, through all seven processes."""
+"""From POST to sent, through all processes."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.messaging.connection import connected
 from wavecom_common.testing.waiting import eventually
 
-RECIPIENTS = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
+RECIPIENTS = {name: channel.sandbox(1) for name, channel in declared().items()}
 
 
 def post(api: httpx.Client, channel: str, **more: Any) -> str:
@@ -37,7 +39,7 @@ async def sent(api: httpx.Client, notification_id: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("channel", ["email", "sms", "push"])
+@pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize("priority", ["high", "medium", "low"])
 async def test_a_notification_of_every_channel_and_priority_is_sent(
     api: httpx.Client, channel: str, priority: str
@@ -111,7 +113,7 @@ async def test_a_list_can_be_filtered_and_paged(api: httpx.Client) -> None:
 
 async def test_each_of_hundreds_is_sent_and_none_twice(api: httpx.Client, system: Any) -> None:
     with ThreadPoolExecutor(16) as pool:
-        ids = list(pool.map(lambda number: post(api, ("email", "sms", "push")[number % 3]), range(300)))
+        ids = list(pool.map(lambda number: post(api, CHANNELS[number % len(CHANNELS)]), range(300)))
     assert len(set(ids)) == 300
     for notification_id in ids:
         await sent(api, notification_id)
@@ -124,9 +126,7 @@ def test_every_process_says_that_it_is_ready_and_shows_its_figures(system: Any) 
     assert set(system.admin_urls) == {
         "ingest-api",
         "dispatcher",
-        "email-sender",
-        "sms-sender",
-        "push-sender",
+        *map(routing.sender_name, CHANNELS),
         "status-projector",
         "status-query",
     }

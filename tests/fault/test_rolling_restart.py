@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from status_projector.checker import Checker
+from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing, types
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
@@ -36,8 +37,8 @@ from wavecom_stack.up import start
 from tests.system import dead_letters
 from tests.telemetry.edges import missing
 
-RECIPIENTS = {"email": "user@example.com", "sms": "+15551234567", "push": "device-token-0001"}
-READERS = ("dispatcher", "email-sender", "sms-sender", "push-sender", "status-projector")
+RECIPIENTS = {name: channel.sandbox(1) for name, channel in declared().items()}
+READERS = ("dispatcher", *map(routing.sender_name, CHANNELS), "status-projector")
 # One copy of each reader at a time.
 WAVES = (["ingest-api", *(f"{name}-1" for name in READERS)], ["status-query", *(f"{name}-2" for name in READERS)])
 # A field that only a newer version knows: number 900, a string.

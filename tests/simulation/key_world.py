@@ -11,9 +11,9 @@ from typing import Any, cast
 import orjson
 from ingest_api.accept import Accepted, Acceptor
 from ingest_api.backlog import Backlog, Thresholds
-from ingest_api.channels import NotificationRequest
 from ingest_api.errors import Refusal
 from ingest_api.keyed import IdempotentRequests, Wanted
+from ingest_api.requests import NotificationRequest
 from ingest_api.validation import parse_notification
 from ingest_api.withdrawals import Withdrawals
 from wavecom_common.events import types

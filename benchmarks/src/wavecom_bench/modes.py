@@ -44,7 +44,7 @@ MODES: Final = (
     Mode("traced", "the same with every trace sampled", 10_000, trace_ratio=1.0),
     Mode("mix", "all channels, 10 % high, 60 % medium, 30 % low", 20_000,
          priorities=(("high", 10), ("medium", 60), ("low", 30))),
-    Mode("delays", "the providers' own delays: email 200-500, sms 100-300, push 50-150 ms", 20_000,
+    Mode("delays", "the delays of each channel's simulated provider", 20_000,
          environment=SEED_DELAYS),
     Mode("batch", "100 notifications a POST", 100_000, connections=8, per_post=100),
     Mode("burst", "100,000 at once, 1,000 a POST: a backlog builds and drains", 100_000, connections=8, per_post=1000,

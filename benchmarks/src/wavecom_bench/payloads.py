@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 
 import orjson
+from wavecom_common.channels.registry import declared
 
 from wavecom_bench.modes import Mode
 
-_RECIPIENTS = {"email": "user{}@example.com", "sms": "+1555{:07d}", "push": "device-token-{:08d}"}
+_CHANNELS = tuple(declared().values())
 
 
 def requests(mode: Mode, host: str) -> Iterator[tuple[int, bytes]]:
@@ -25,15 +26,15 @@ def requests(mode: Mode, host: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _notification(number: int, priority: str) -> dict[str, object]:
-    channel = ("email", "sms", "push")[number % 3]
+    channel = _CHANNELS[number % len(_CHANNELS)]
     body: dict[str, object] = {
-        "recipient": _RECIPIENTS[channel].format(number),
+        "recipient": channel.sandbox(number),
         "message": f"Your order {number} has been shipped and is on its way. Track it at any time in our app.",
-        "channel": channel,
+        "channel": channel.name,
         "priority": priority,
         "metadata": {"orderId": str(number), "userId": "user-abc"},
     }
-    if channel == "email":
+    if channel.has_subject:
         body["subject"] = "Order update"
     return body
 

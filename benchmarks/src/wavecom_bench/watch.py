@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Final
 
 import httpx
+from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.messaging.connection import connected
@@ -16,6 +17,7 @@ from wavecom_bench.load import Posted
 from wavecom_bench.usage import Processes
 
 _INTERVAL_S: Final = 1.0
+_WATCHED: Final = next(iter(declared().values()))
 QUEUES: Final = [
     routing.DISPATCHER_QUEUE,
     *[routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES],
@@ -63,7 +65,7 @@ async def watch(
 
 
 async def _ask_for_one(api: httpx.AsyncClient, seen: Seen) -> None:
-    body = {"recipient": "device-token-watch", "message": "watch", "channel": "push", "priority": "high"}
+    body = {**_WATCHED.sandbox_request(0), "priority": "high"}
     answer = await api.post("/api/notifications", json=body)
     if answer.status_code != 201:
         return

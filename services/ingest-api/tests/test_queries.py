@@ -5,6 +5,7 @@ from ingest_api import cursors
 from ingest_api.cursors import to_cursor
 from ingest_api.routes import NOTIFICATIONS
 from wavecom_common.events import types
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_proto.v1.events_pb2 import Event
 from wavecom_proto.v1.status_pb2 import Notification, Place
@@ -175,7 +176,7 @@ async def test_filters_and_paging_reach_the_query_service(client, pipeline):
     [
         ("status=done", "status must be one of: pending, queued, processing, sent, failed"),
         ("status=", "status must be one of: pending, queued, processing, sent, failed"),
-        ("channel=fax", "channel must be one of: email, sms, push"),
+        ("channel=fax", f"channel must be one of: {', '.join(CHANNELS)}"),
         ("page=0", "page must be at least 1"),
         ("page=-1", "page must be at least 1"),
         ("page=10001", "page must be at most 10000"),

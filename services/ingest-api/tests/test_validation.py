@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ingest_api.errors import Refusal
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.validation import parse_notification
+from wavecom_common.events.channels import CHANNELS
 
 EMAIL = {"recipient": "user@example.com", "message": "Hello", "channel": "email"}
 SMS = {"recipient": "+2348012345678", "message": "Hello", "channel": "sms"}
@@ -130,7 +131,7 @@ async def test_missing_fields_are_listed_in_their_order(client, request_, missin
         ({**PUSH, "message": "a" * 4_001}, "message", "must be at most 4,000 bytes in UTF-8; it has 4,001"),
         ({**PUSH, "message": "🎉" * 1_001}, "message", "must be at most 4,000 bytes in UTF-8; it has 4,004"),
         *[
-            ({**EMAIL, "channel": channel}, "channel", "must be one of: email, sms, push")
+            ({**EMAIL, "channel": channel}, "channel", f"must be one of: {', '.join(CHANNELS)}")
             for channel in ("fax", "EMAIL", "", 5, [])
         ],
         *[

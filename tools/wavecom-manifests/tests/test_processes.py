@@ -1,22 +1,21 @@
 """What is said of the processes is what their wiring says."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dispatcher.bootstrap
-import email_sender.__main__
 import ingest_api.bootstrap
 import pytest
 import status_projector.bootstrap
 from dispatcher.settings import DispatcherSettings
 from ingest_api.settings import IngestSettings
-from push_sender.settings import PushSenderSettings
-from sms_sender.settings import SmsSenderSettings
 from status_projector.settings import ProjectorSettings, QuerySettings
+from wavecom_common.channels.declaration import Channel
+from wavecom_common.channels.registry import declared
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import routing
-from wavecom_common.events.channels import Channel
-from wavecom_common.hosting.sender import SenderSettings, sender_components
+from wavecom_common.hosting.sender import sender_components, settings_of
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.component import Component
 from wavecom_common.messaging import topology
@@ -28,16 +27,15 @@ from wavecom_manifests.processes import PROCESSES
 from wavecom_stack.services import SERVICES
 
 
-def _sender(channel: Channel, settings: SenderSettings) -> Sequence[Component]:
-    return sender_components(channel, settings, SimulatedProvider(settings.simulation))
+def _sender(channel: Channel) -> Sequence[Component]:
+    settings = settings_of(channel)()
+    return sender_components(channel.name, settings, SimulatedProvider(settings.simulation))
 
 
 BUILDERS: dict[str, Callable[[], Sequence[Component]]] = {
     "ingest-api": lambda: ingest_api.bootstrap.build(IngestSettings()),
     "dispatcher": lambda: dispatcher.bootstrap.build(DispatcherSettings()),
-    "email-sender": lambda: _sender("email", email_sender.__main__.EmailSenderSettings()),
-    "sms-sender": lambda: _sender("sms", SmsSenderSettings()),
-    "push-sender": lambda: _sender("push", PushSenderSettings()),
+    **{routing.sender_name(name): partial(_sender, channel) for name, channel in declared().items()},
     "status-projector": lambda: status_projector.bootstrap.build_projector(ProjectorSettings()),
     "status-query": lambda: status_projector.bootstrap.build_query(QuerySettings()),
 }

@@ -3,11 +3,12 @@
 from collections import Counter
 from typing import Any
 
+from wavecom_common.channels.registry import declared
 from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_stack.demo.load import mixed_load
-from wavecom_stack.demo.report import details, mail_text
+from wavecom_stack.demo.report import details
 from wavecom_stack.demo.results import most_telling, percentile, summarise
-from wavecom_stack.demo.run import demo_environment
+from wavecom_stack.demo.run import LOCAL_PROVIDERS, demo_environment
 
 
 def notification(**fields: Any) -> dict[str, Any]:
@@ -21,10 +22,12 @@ def notification(**fields: Any) -> dict[str, Any]:
 
 
 def test_the_load_covers_all_channels_evenly_and_all_priorities() -> None:
-    load = mixed_load(300, seed=1)
+    load = mixed_load(100 * len(CHANNELS), seed=1)
     assert Counter(body["channel"] for body in load) == dict.fromkeys(CHANNELS, 100)
     assert {body["priority"] for body in load} == set(PRIORITIES)
-    assert all(("subject" in body) == (body["channel"] == "email") for body in load)
+    for body in load:
+        declared()[body["channel"]].request.model_validate(body)
+    assert all(("subject" in body) == declared()[body["channel"]].has_subject for body in load)
 
 
 def test_the_same_seed_gives_the_same_load() -> None:
@@ -65,11 +68,6 @@ def test_event_details_leave_out_what_other_columns_show() -> None:
     assert details(event) == "error: down"
 
 
-def test_a_mail_is_shown_decoded() -> None:
-    data = b"Subject: =?utf-8?q?Zo=C3=AB?=\nContent-Type: text/plain; charset=utf-8\n\nHello Zo\xc3\xab\n"
-    assert mail_text(data) == "Subject: Zoë\n\nHello Zoë"
-
-
 def test_the_demo_takes_addresses_and_telemetry_from_outside_but_no_other_setting() -> None:
     given = {
         "WAVECOM_RABBITMQ_URL": "amqp://mine",
@@ -77,6 +75,13 @@ def test_the_demo_takes_addresses_and_telemetry_from_outside_but_no_other_settin
         "OTEL_SERVICE_NAME": "x",
         "PATH": "/bin",
     }
-    environment = demo_environment(given, http_port=1, grpc_port=2, smtp_port=3)
+    environment = demo_environment(given, http_port=1, grpc_port=2, provider_ports={})
     assert "WAVECOM_SIMULATED_SUCCESS_RATE" not in environment
     assert {"WAVECOM_RABBITMQ_URL", "OTEL_SERVICE_NAME", "PATH"} < set(environment)
+
+
+def test_a_local_provider_is_where_its_sender_looks_for_it() -> None:
+    channel, provider = next(iter(LOCAL_PROVIDERS.items()))
+    environment = demo_environment({}, http_port=1, grpc_port=2, provider_ports={channel: 12_345})
+    assert set(provider.environment) < set(environment)
+    assert "12345" in {environment[name] for name in provider.environment}

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from wavecom_common.events.channels import CHANNELS
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.services import Process, plan, programs
@@ -20,13 +21,11 @@ def given(name: str, **environment: str) -> dict[str, str]:
     return dict(next(program for program in found if program.name == name).environment)
 
 
-def test_there_are_seven_processes() -> None:
+def test_there_are_four_processes_and_one_of_each_channel() -> None:
     assert list(planned()) == [
         "ingest-api",
         "dispatcher",
-        "email-sender",
-        "sms-sender",
-        "push-sender",
+        *(f"{channel}-sender" for channel in CHANNELS),
         "status-projector",
         "status-query",
     ]
@@ -67,7 +66,7 @@ def test_grpc_clients_may_ask_what_there_is_unless_told_otherwise() -> None:
 
 def test_every_process_has_an_admin_port_of_its_own() -> None:
     ports = [process.admin_port for process in planned(WAVECOM_COPIES_DISPATCHER="3").values()]
-    assert len(set(ports)) == len(ports) == 9
+    assert len(set(ports)) == len(ports) == 6 + len(CHANNELS)
 
 
 def test_traces_carry_the_service_s_name_unless_one_was_given() -> None:

@@ -3,6 +3,7 @@
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.hosting.sender import AnyAdapter, run_sender
 
+from email_sender.channel import CHANNEL
 from email_sender.settings import EmailSenderSettings
 from email_sender.smtp import SmtpProvider
 
@@ -13,4 +14,4 @@ def build_adapter(settings: EmailSenderSettings) -> AnyAdapter:
 
 
 if __name__ == "__main__":
-    run_sender("email", EmailSenderSettings, build_adapter)
+    run_sender(CHANNEL, EmailSenderSettings, build_adapter)

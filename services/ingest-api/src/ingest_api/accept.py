@@ -16,8 +16,8 @@ from wavecom_common.telemetry import metrics, spans
 from wavecom_proto.v1.events_pb2 import Content, Event
 
 from ingest_api.backlog import Backlog
-from ingest_api.channels import NotificationRequest
 from ingest_api.errors import RETRY_LATER_S, RETRY_SOON_S, Refusal
+from ingest_api.requests import NotificationRequest
 from ingest_api.sinks import EventSink, PayloadSink
 from ingest_api.withdrawals import Withdrawals
 

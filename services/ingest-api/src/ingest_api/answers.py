@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
-from wavecom_common.events.channels import Channel, Priority
+from wavecom_common.events.channels import ChannelName, Priority
 from wavecom_common.storage.read_model import MOST_COUNTED
 
 from ingest_api.errors import ErrorAnswer, FieldError
@@ -33,7 +33,7 @@ class Created(_Answer):
 
     id: Id
     recipient: str
-    channel: SkipValidation[Channel]
+    channel: SkipValidation[ChannelName]
     status: Literal["queued"]
     created_at: Time
 
@@ -92,7 +92,7 @@ class Summary(_Answer):
 
     id: Id
     recipient: str
-    channel: SkipValidation[Channel]
+    channel: SkipValidation[ChannelName]
     status: SkipValidation[Status]
     attempts: int
     created_at: Time
@@ -106,7 +106,7 @@ class Details(_Answer):
     id: Id
     recipient: str
     message: str
-    channel: SkipValidation[Channel]
+    channel: SkipValidation[ChannelName]
     subject: str | None
     status: SkipValidation[Status]
     attempts: int

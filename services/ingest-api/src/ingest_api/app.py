@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.telemetry import metrics
 
@@ -30,7 +31,7 @@ from ingest_api.routes.pages import add_pages
 from ingest_api.routes.queries import add_queries
 from ingest_api.status_client import StatusReader
 
-_DESCRIPTION: Final = "Delivers e-mail, SMS and push notifications, and tells how far each one has come."
+_DESCRIPTION: Final = f"Delivers notifications by {', '.join(CHANNELS)}, and says how far each one has come."
 
 
 def create_app(

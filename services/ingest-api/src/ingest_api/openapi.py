@@ -1,17 +1,19 @@
 """The OpenAPI document: FastAPI's own for the GETs, and the POSTs' from the models that validate them."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
+from wavecom_common.channels.registry import declared
 
 from ingest_api.answers import BatchAnswer, BatchErrorAnswer, CreatedAnswer
 from ingest_api.backlog import REFUSED_FROM
 from ingest_api.body import BODY_TIMEOUT_S, MAX_BODY_BYTES
-from ingest_api.channels import NOTIFICATION_REQUEST
 from ingest_api.errors import ErrorAnswer
 from ingest_api.idempotency import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
+from ingest_api.requests import NOTIFICATION_REQUEST
 from ingest_api.routes import BATCH, NOTIFICATIONS
 from ingest_api.routes.batch import FIELD, MAX_BATCH_BYTES, MAX_ITEMS
 
@@ -21,15 +23,6 @@ _LINKS: Final = {
     operation_id: {"operationId": operation_id, "parameters": {"id": "$response.body#/data/id"}}
     for operation_id in ("get_notification", "get_timeline")
 }
-_EXAMPLE: Final = {
-    "recipient": "user@example.com",
-    "message": "Your order has been shipped!",
-    "channel": "email",
-    "subject": "Order Update",
-    "metadata": {"orderId": "12345", "userId": "user-abc"},
-}
-
-
 _KEY: Final = {
     "name": HEADER,
     "in": "header",
@@ -105,6 +98,7 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         ref_template=_REF,
     )
     request = by_input["request", "validation"]
+    examples = {name: channel.example for name, channel in declared().items()}
     created, error, batch, batch_error = (by_input[answer, "serialization"] for answer in _ANSWERS)
     post = {
         "tags": ["notifications"],
@@ -115,7 +109,7 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             f"The body is JSON of at most {MAX_BODY_BYTES:,} bytes, with `Content-Type: application/json`."
         ),
         "parameters": [_KEY],
-        "requestBody": _body(request, _EXAMPLE),
+        "requestBody": _body(request, examples),
         "responses": {
             "201": _response("Accepted.", created, _LOCATION | _REPLAYED) | {"links": _LINKS},
             "400": _response("The request is wrong; the message names the field and what would be right.", error),
@@ -140,7 +134,7 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             "When too many notifications wait, the least urgent one decides for the whole call."
         ),
         "parameters": [_KEY],
-        "requestBody": _body(batch_request, {FIELD: [_EXAMPLE]}),
+        "requestBody": _body(batch_request, {"mixed": {FIELD: list(examples.values())}}),
         "responses": {
             "201": _response("All of them were accepted.", batch, _REPLAYED),
             "207": _response("Some were accepted, some were refused: see the results.", batch, _REPLAYED),
@@ -151,11 +145,9 @@ def _posts() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     return post, batch_post, definitions["$defs"]
 
 
-def _body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": schema, "examples": {"email": {"value": example}}}},
-    }
+def _body(schema: dict[str, Any], examples: Mapping[str, object]) -> dict[str, Any]:
+    shown = {name: {"value": example} for name, example in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
 def _refusals(error: dict[str, Any], max_bytes: int) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import ipaddress
 
 from pydantic import Field, ValidationInfo, field_validator
+from wavecom_common.channels.request import MAX_ATTEMPTS
 from wavecom_common.events import codec
 from wavecom_common.hosting.http_limits import HttpLimits
 from wavecom_common.hosting.settings import GrpcSettings
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
-from ingest_api.channels.common import MAX_ATTEMPTS
 from ingest_api.idempotency import CLIENT_HEADERS
 from ingest_api.intake import MAX_MEMORY_BYTES, MIB
 

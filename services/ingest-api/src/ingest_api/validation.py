@@ -7,11 +7,11 @@ from typing import Any, Final
 import jiter
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from wavecom_common.channels.text import RULE_BROKEN
 from wavecom_common.events.channels import CHANNELS
 
-from ingest_api.channels import NOTIFICATION_REQUEST, NotificationRequest
-from ingest_api.channels.text import RULE_BROKEN
 from ingest_api.errors import FieldError, Refusal, invalid
+from ingest_api.requests import NOTIFICATION_REQUEST, NotificationRequest
 
 _REQUIRED: Final = ("recipient", "message", "channel")
 _MAX_ERRORS: Final = 20

@@ -3,7 +3,8 @@
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.hosting.sender import run_sender
 
+from push_sender.channel import CHANNEL
 from push_sender.settings import PushSenderSettings
 
 if __name__ == "__main__":
-    run_sender("push", PushSenderSettings, lambda settings: SimulatedProvider(settings.simulation))
+    run_sender(CHANNEL, PushSenderSettings, lambda settings: SimulatedProvider(settings.simulation))

@@ -3,7 +3,8 @@
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.hosting.sender import run_sender
 
+from sms_sender.channel import CHANNEL
 from sms_sender.settings import SmsSenderSettings
 
 if __name__ == "__main__":
-    run_sender("sms", SmsSenderSettings, lambda settings: SimulatedProvider(settings.simulation))
+    run_sender(CHANNEL, SmsSenderSettings, lambda settings: SimulatedProvider(settings.simulation))

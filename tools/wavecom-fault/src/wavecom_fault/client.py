@@ -10,13 +10,14 @@ from typing import Final
 
 import orjson
 from wavecom_bench.load import Answer, Connection
+from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing
+from wavecom_common.events.channels import PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 
 _ANSWER_S: Final = 15.0
 _PAUSE_S: Final = 0.2
-# Each notification has a recipient of its own, by which it is known even if its id never reached a client.
-_RECIPIENTS: Final = {"email": "user{}@example.com", "sms": "+1555{:07}", "push": "device-token-{:07}"}
+_CHANNELS: Final = tuple(declared().values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,11 @@ class SteadyLoad:
             await asyncio.sleep(_PAUSE_S)  # noqa: TID251 - a client's pause before it asks again
 
     def _post(self, number: int) -> Post:
-        channel = ("email", "sms", "push")[number % 3]
-        recipient = _RECIPIENTS[channel].format(number)
-        priority = ("high", "medium", "low")[number // 3 % 3]
-        body = orjson.dumps({"recipient": recipient, "message": "hello", "channel": channel, "priority": priority})
+        channel = _CHANNELS[number % len(_CHANNELS)]
+        # Its own, by which the notification is known even if its id never reaches a client.
+        recipient = channel.sandbox(number)
+        priority = PRIORITIES[number // len(_CHANNELS) % len(PRIORITIES)]
+        body = orjson.dumps({"recipient": recipient, "message": "hello", "channel": channel.name, "priority": priority})
         keyed = random.random() < self._keyed
         lines = [
             "POST /api/notifications HTTP/1.1",
@@ -125,9 +127,8 @@ class SteadyLoad:
             *([f"Idempotency-Key: {secrets.token_hex(16)}"] if keyed else []),
             f"Content-Length: {len(body)}",
         ]
-        return Post(
-            routing.sender_queue(channel, priority), recipient, keyed, "\r\n".join([*lines, "", ""]).encode() + body
-        )
+        queue = routing.sender_queue(channel.name, priority)
+        return Post(queue, recipient, keyed, "\r\n".join([*lines, "", ""]).encode() + body)
 
 
 async def _ask(address: tuple[str, int], request: bytes) -> Answer | None:

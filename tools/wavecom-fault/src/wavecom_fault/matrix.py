@@ -6,15 +6,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-PROCESSES: Final = (
-    "ingest-api",
-    "dispatcher",
-    "email-sender",
-    "sms-sender",
-    "push-sender",
-    "status-projector",
-    "status-query",
-)
+from wavecom_stack.services import SERVICES
+
+PROCESSES: Final = tuple(service.name for service in SERVICES)
 SERVERS: Final = ("rabbitmq", "mongodb")
 VICTIMS: Final = (*PROCESSES, *SERVERS)
 

@@ -1,28 +1,20 @@
-"""The measured figures of `deploy/capacity.toml`: what scalers' thresholds and the sizing are made of."""
+"""The measured figures: what scalers' thresholds and the sizing are made of.
+
+Those of a sender are in its channel's declaration, all others in `deploy/capacity.toml`.
+"""
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from wavecom_common.channels.declaration import Copy
+from wavecom_common.channels.registry import declared
+from wavecom_common.events.routing import sender_name
+
 from wavecom_manifests.repository import ROOT
 
 FILE: Final = ROOT / "deploy/capacity.toml"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Copy:
-    """What one copy of a consumer did with a full queue.
-
-    Attributes:
-        per_s: events a second (a sender's are notifications).
-        cpu_ms: CPU of one event.
-        memory_mb: how much memory it took.
-    """
-
-    per_s: int
-    cpu_ms: float
-    memory_mb: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +45,19 @@ class Capacity:
 
 
 def read() -> Capacity:
-    """The figures as they are in the file."""
+    """The figures as they are now."""
     found: dict[str, Any] = tomllib.loads(FILE.read_text())
-    assumed = found["assumed"]
+    costs = {sender_name(name): channel.cost for name, channel in declared().items()}
+    # A notification has one channel, each as often as the others: it costs each sender its part.
+    single = {name: round(cost.single_ms / len(costs), 3) for name, cost in costs.items()}
+    batch = {name: round(cost.batch_ms / len(costs), 3) for name, cost in costs.items()}
+    copies = {name: Copy(**figures) for name, figures in found["copies"].items() if name != "measured"}
     return Capacity(
-        bench={mode: figures for mode, figures in found["bench"].items() if mode != "measured"},
+        bench={"single": found["bench"]["single"] | single, "batch": found["bench"]["batch"] | batch},
         bench_measured=found["bench"]["measured"],
-        copies={name: Copy(**figures) for name, figures in found["copies"].items() if name != "measured"},
+        copies=copies | {name: cost.copy for name, cost in costs.items()},
         copies_measured=found["copies"]["measured"],
         disk_bytes=found["disk"],
-        **assumed,
+        provider_s={name: cost.call_s for name, cost in costs.items()},
+        **found["assumed"],
     )

@@ -1,4 +1,4 @@
-"""Tables in documents, written between two marks from `deploy/capacity.toml` and the manifests of production."""
+"""Tables in documents, written between two marks from the measured figures and the manifests of production."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,8 @@ def _spans(least: Sequence[int], most: Sequence[int]) -> Sequence[str]:
 def _copies(capacity: Capacity, manifests: Manifests) -> str:
     rows = [
         [name, f"{one.per_s:,}", f"{one.cpu_ms:g} ms", f"{1000 / one.cpu_ms:,.0f}", f"{one.memory_mb} MB"]
-        for name, one in capacity.copies.items()
+        for name in PROCESSES
+        if (one := capacity.copies.get(name)) is not None
     ]
     head = ["process", "events a second there", "CPU each", "would be on one quiet CPU", "memory"]
     return _table(head, rows) + f"\nMeasured with {capacity.copies_measured}.\n"

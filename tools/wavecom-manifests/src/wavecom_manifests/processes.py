@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dispatcher.settings import DispatcherSettings
-from email_sender.settings import EmailSenderSettings
 from ingest_api.settings import IngestSettings
-from push_sender.settings import PushSenderSettings
-from sms_sender.settings import SmsSenderSettings
 from status_projector.settings import ProjectorSettings, QuerySettings
+from wavecom_common.channels.declaration import Channel
+from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing, types
-from wavecom_common.events.channels import CHANNELS, PRIORITIES, Channel
-from wavecom_common.hosting.sender import SenderSettings
+from wavecom_common.events.channels import CHANNELS, PRIORITIES
+from wavecom_common.hosting.sender import settings_of as sender_settings_of
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.messaging import dead_letters
 from wavecom_common.storage import names
@@ -86,15 +85,15 @@ class Process:
         return bool(self.reads or self.publishes_to)
 
 
-def _sender(channel: Channel, settings: type[SenderSettings]) -> Process:
+def _sender(channel: Channel) -> Process:
     return Process(
-        settings=settings,
-        reads=[routing.sender_queue(channel, priority) for priority in PRIORITIES],
+        settings=sender_settings_of(channel),
+        reads=[routing.sender_queue(channel.name, priority) for priority in PRIORITIES],
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         # What happened to its own channel's notifications. The next attempt goes through a delay's exchange.
         publishes_as=keys(
-            [types.STARTED, types.SENT, types.RETRY_SCHEDULED, types.FAILED, types.OUTCOME_UNKNOWN], [channel]
+            [types.STARTED, types.SENT, types.RETRY_SCHEDULED, types.FAILED, types.OUTCOME_UNKNOWN], [channel.name]
         ),
         uses_every_delay=True,
         collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ, names.HELD_WORK: _WRITE},
@@ -124,9 +123,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
         publishes_as=keys([types.DISPATCHED]) | keys([types.FAILED], [*CHANNELS, _LATER]),
     ),
-    "email-sender": _sender("email", EmailSenderSettings),
-    "sms-sender": _sender("sms", SmsSenderSettings),
-    "push-sender": _sender("push", PushSenderSettings),
+    **{routing.sender_name(name): _sender(channel) for name, channel in declared().items()},
     "status-projector": Process(
         settings=ProjectorSettings,
         reads=[routing.PROJECTOR_QUEUE],

@@ -89,4 +89,5 @@ def _cpus(needed: float) -> int:
 
 def cores_per_notification(capacity: Capacity, mode: str) -> Sequence[tuple[str, float, float]]:
     """Each process and server, its CPU milliseconds a notification, and how many a second one core carries."""
-    return [(name, ms, 1000 / ms) for name, ms in capacity.bench[mode].items()]
+    cpu_ms = capacity.bench[mode]
+    return [(name, cpu_ms[name], 1000 / cpu_ms[name]) for name in (*PROCESSES, *SERVERS)]

@@ -6,6 +6,7 @@ from sys import executable
 from typing import Final
 
 from wavecom_common.events.channels import CHANNELS
+from wavecom_common.events.routing import sender_name
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
@@ -40,7 +41,7 @@ class Service:
 SERVICES: Final = (
     Service("ingest-api", ["ingest_api"], ("WAVECOM_HTTP_PORT", 3000)),
     Service("dispatcher", ["dispatcher"]),
-    *(Service(f"{channel}-sender", [f"{channel}_sender"]) for channel in CHANNELS),
+    *(Service(sender_name(channel), [sender_name(channel).replace("-", "_")]) for channel in CHANNELS),
     Service("status-projector", ["status_projector", "projector"]),
     Service("status-query", ["status_projector", "query"], ("WAVECOM_GRPC_PORT", 50051)),
 )

@@ -1,8 +1,11 @@
 """`make up`: the whole system, started and left running."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
+
+from wavecom_common.channels.registry import declared
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
@@ -101,10 +104,15 @@ def where_things_are(state: State, folder: RunFolder) -> Sequence[str]:
         *(f"    {name:<18} {url}" for name, url in state.admin_urls.items()),
         "",
         "  Try it:      curl -X POST " + state.api_url + '/api/notifications -H "Content-Type: application/json" \\',
-        """                 -d '{"channel": "email", "recipient": "user@example.com", "message": "Hello"}'""",
+        f"                 -d '{_example()}'",
         *_how_to_operate(state),
         "  Stop it:     make down, which deletes what was stored; WAVECOM_KEEP_DATA=1 make down keeps it",
     ]
+
+
+def _example() -> str:
+    channel = next(iter(declared().values()))
+    return json.dumps({name: channel.example[name] for name in ("channel", "recipient")} | {"message": "Hello"})
 
 
 def _how_to_operate(state: State) -> Sequence[str]:

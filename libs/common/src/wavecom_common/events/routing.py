@@ -55,7 +55,12 @@ def and_then(key: str) -> str | None:
 
 def sender_queue(channel: str, priority: str) -> str:
     """The queue a channel's sender reads for one priority."""
-    return f"{channel}-sender.{priority}"
+    return f"{sender_name(channel)}.{priority}"
+
+
+def sender_name(channel: str) -> str:
+    """The process that delivers a channel's notifications, its package and its image."""
+    return f"{channel}-sender"
 
 
 def direct_key(queue: str) -> str:

@@ -1,15 +1,17 @@
 """Everything a sender's process does, but its adapter: a service of a channel is one call of `run_sender`."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import TypeVar, cast
 
 from pydantic import Field
 
+from wavecom_common.channels.declaration import Channel
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Adapter, ConnectedAdapter
 from wavecom_common.delivery.simulated import Simulation
 from wavecom_common.events import routing
-from wavecom_common.events.channels import PRIORITIES, Channel
+from wavecom_common.events.channels import PRIORITIES
 from wavecom_common.hosting.database import database_of
 from wavecom_common.hosting.held_reports import HeldReports
 from wavecom_common.hosting.service import main
@@ -55,6 +57,17 @@ class SenderSettings(Settings):
         )
 
 
+def settings_of(channel: Channel) -> type[SenderSettings]:
+    """The type of the settings of a channel's sender.
+
+    Raises:
+        ImportError, AttributeError: its declaration names none.
+    """
+    found = resolve_name(channel.settings)
+    assert issubclass(found, SenderSettings), channel.settings
+    return cast(type[SenderSettings], found)
+
+
 AnyAdapter = Adapter | ConnectedAdapter
 AnySenderSettings = TypeVar("AnySenderSettings", bound=SenderSettings)
 
@@ -81,17 +94,16 @@ def run_sender(
     build_adapter: Callable[[AnySenderSettings], AnyAdapter],
 ) -> None:
     """Run the channel's sender until it is told to stop."""
-    name = f"{channel}-sender"
 
     def build(settings: AnySenderSettings) -> Sequence[Component]:
-        return sender_components(channel, settings, build_adapter(settings))
+        return sender_components(channel.name, settings, build_adapter(settings))
 
-    main(name, settings_type, build)
+    main(routing.sender_name(channel.name), settings_type, build)
 
 
-def sender_components(channel: Channel, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Component]:
+def sender_components(channel: str, settings: SenderSettings, adapter: AnyAdapter) -> Sequence[Component]:
     """The components of a sender: publisher, database, ledger and consumer around the delivery loop."""
-    name = f"{channel}-sender"
+    name = routing.sender_name(channel)
     url = settings.broker_url
     publisher = EventPublisher(
         url,

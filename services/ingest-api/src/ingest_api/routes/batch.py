@@ -17,10 +17,10 @@ from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Accepted, Acceptor
 from ingest_api.body import read_body
-from ingest_api.channels import NotificationRequest
 from ingest_api.errors import FieldError, Refusal, invalid
 from ingest_api.idempotency import REPLAYED_HEADER, fingerprint_of, key_of
 from ingest_api.keyed import IdempotentRequests, Wanted
+from ingest_api.requests import NotificationRequest
 from ingest_api.routes.create import created
 from ingest_api.validation import parse_json, parse_notification
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query
 from starlette.responses import Response
-from wavecom_common.events.channels import Channel
+from wavecom_common.events.channels import ChannelName
 from wavecom_common.kernel.ids import is_notification_id
 from wavecom_common.storage.read_model import MOST_COUNTED
 from wavecom_proto.v1.status_pb2 import Place
@@ -58,7 +58,7 @@ def add_queries(api: FastAPI, reader: StatusReader) -> None:
     @api.get(NOTIFICATIONS, tags=_TAGS, response_model=PageAnswer, responses=_INVALID | _UNAVAILABLE)
     async def list_notifications(
         status: Annotated[Status, Query(description="Only those in this status.")] = _EVERY,
-        channel: Annotated[Channel, Query(description="Only those on this channel.")] = _EVERY,
+        channel: Annotated[ChannelName, Query(description="Only those on this channel.")] = _EVERY,
         page: Annotated[int, Query(ge=1, le=MAX_PAGE, description=_PAGE, json_schema_extra={"default": 1})] = _FIRST,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many on a page.")] = 20,
         cursor: Annotated[str, Query(description=_CURSOR, json_schema_extra={"pattern": cursors.PATTERN})] = _EVERY,

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from wavecom_common.channels.registry import declared
+from wavecom_common.events.routing import sender_name
+
 from wavecom_manifests.objects import Finding, Json, Manifests, Object
 from wavecom_manifests.processes import PROCESSES
 
@@ -36,8 +39,11 @@ FLOWS: Final[frozenset[Flow]] = frozenset(
         *(("monitoring/prometheus", name, "8888") for name in ("otel-collector", "otel-sampler", "jaeger")),
         ("monitoring/prometheus", "rabbitmq", "15692"),
         ("monitoring/prometheus", "mongodb", "9216"),
-        *((f"{channel}-sender", _INTERNET, "443") for channel in ("sms", "push")),
-        *(("email-sender", _INTERNET, port) for port in ("25", "465", "587")),
+        *(
+            (sender_name(channel.name), _INTERNET, str(port))
+            for channel in declared().values()
+            for port in channel.egress
+        ),
     }
 )
 _NAMES: Final = ("kube-system/kube-dns", "53")  # everybody resolves names

@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from itertools import cycle, islice
 from typing import Any, Final
 
-from wavecom_common.events.channels import CHANNELS, PRIORITIES, Channel
+from wavecom_common.channels.declaration import Channel
+from wavecom_common.channels.registry import declared
+from wavecom_common.events.channels import PRIORITIES
 
 _NAMES: Final = ("Ada", "Chinwe", "José", "Mehmet", "Noor", "Søren", "Wei", "Zoë")
 _TEXTS: Final = (
@@ -18,7 +21,7 @@ _TEXTS: Final = (
 def mixed_load(count: int, seed: int) -> Sequence[dict[str, Any]]:
     """Request bodies for `count` notifications over all channels and priorities."""
     chance = random.Random(seed)
-    return [_notification(CHANNELS[number % len(CHANNELS)], chance) for number in range(count)]
+    return [_notification(channel, chance) for channel in islice(cycle(declared().values()), count)]
 
 
 def _notification(channel: Channel, chance: random.Random) -> dict[str, Any]:
@@ -26,20 +29,10 @@ def _notification(channel: Channel, chance: random.Random) -> dict[str, Any]:
     subject, text = chance.choice(_TEXTS)
     number = chance.randrange(100_000, 1_000_000)
     body = {
-        "channel": channel,
-        "recipient": _recipient(channel, chance),
+        "channel": channel.name,
+        "recipient": channel.sandbox(chance.randrange(1_000_000)),
         "message": text.format(name=name, number=number),
         "priority": chance.choice(PRIORITIES),
         "metadata": {"customer": name, "reference": str(number)},
     }
-    return body | ({"subject": subject} if channel == "email" else {})
-
-
-def _recipient(channel: Channel, chance: random.Random) -> str:
-    match channel:
-        case "email":
-            return f"customer-{chance.randrange(1000, 10_000)}@example.com"
-        case "sms":
-            return f"+4930{chance.randrange(1_000_000, 10_000_000)}"
-        case "push":
-            return "".join(chance.choices("0123456789abcdef", k=64))
+    return body | ({"subject": subject} if channel.has_subject else {})

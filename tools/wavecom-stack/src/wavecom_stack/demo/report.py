@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from wavecom_common.channels.declaration import LocalProvider
 
 from wavecom_stack.demo.results import ChannelResult
 
 _SHOWN_BY_THE_OTHER_COLUMNS: Final = frozenset({"id", "type", "attempt", "occurredAt"})
-_MAIL_HEADERS: Final = ("From", "To", "Subject", "Date", "Message-ID")
 
 
 def print_results(console: Console, results: Sequence[ChannelResult]) -> None:
@@ -56,19 +54,14 @@ def details(event: dict[str, Any]) -> str:
     )
 
 
-def print_mail(console: Console, folder: Path) -> None:
-    """One of the mails that arrived, as text."""
-    mails = sorted(folder.glob("*.eml"))
-    console.print(f"{len(mails)} mails arrived at the local mail server. One of them ({mails[-1]}):\n", soft_wrap=True)
-    for line in mail_text(mails[-1].read_bytes()).splitlines():
+def print_kept(console: Console, provider: LocalProvider, folder: Path) -> None:
+    """The last of what arrived at a local provider, as text."""
+    kept = provider.kept(folder)
+    if not kept:
+        return
+    console.print(f"{len(kept)} {provider.what} arrived. One of them ({kept[-1]}):\n", soft_wrap=True)
+    for line in provider.text(kept[-1].read_bytes()).splitlines():
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def mail_text(data: bytes) -> str:
-    """The headers a reader looks at, and the text."""
-    mail = message_from_bytes(data, _class=EmailMessage, policy=policy.default)
-    headers = [f"{name}: {mail[name]}" for name in _MAIL_HEADERS if mail[name] is not None]
-    return "\n".join([*headers, "", mail.get_content().rstrip()])
 
 
 def _seconds(value: float | None) -> str:

@@ -4,9 +4,9 @@ from collections import defaultdict
 from typing import Annotated, Final, Literal
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
-
-from ingest_api.channels.common import CommonFields, NoSubject
-from ingest_api.channels.text import matching, message_of
+from wavecom_common.channels.declaration import Channel, Copy, Cost
+from wavecom_common.channels.request import ChannelRequest, NoSubject
+from wavecom_common.channels.text import matching, message_of
 
 MAX_MESSAGE_CHARACTERS: Final = 1_600
 # The plan allows 15 digits with the country code; the shortest numbers in use have 7.
@@ -43,10 +43,22 @@ PhoneNumber = Annotated[
 ]
 
 
-class SmsNotification(CommonFields):
+class SmsNotification(ChannelRequest):
     """A notification by SMS."""
 
     channel: Literal["sms"]
     recipient: PhoneNumber
     message: Annotated[str, message_of(characters=MAX_MESSAGE_CHARACTERS)]
     subject: NoSubject = None
+
+
+CHANNEL: Final = Channel(
+    name="sms",
+    request=SmsNotification,
+    example={"recipient": "+2348012345678", "message": "Your code is 1234", "channel": "sms", "priority": "high"},
+    # 555 is an area code of nobody.
+    sandbox="+1555{:07}".format,
+    settings="sms_sender.settings:SmsSenderSettings",
+    cost=Cost(single_ms=0.282, batch_ms=0.129, call_s=0.2, copy=Copy(per_s=878, cpu_ms=0.29, memory_mb=84)),
+    messages_per_copy=85,
+)

@@ -1,14 +1,12 @@
-"""A mail server that keeps what it is sent: `python -m wavecom_stack.smtp_sink --port 2525 --folder mail`."""
+"""A mail server that keeps what it is sent: `python -m email_sender.sink --port 2525 --folder mail`."""
 
+import argparse
 import asyncio
 import itertools
 import signal
 from pathlib import Path
 
-import typer
 from aiosmtpd.smtp import SMTP, Envelope, Session
-
-from wavecom_stack.ports import LOOPBACK
 
 
 class FolderHandler:
@@ -27,22 +25,26 @@ class FolderHandler:
 
 
 async def serve(port: int, folder: Path) -> None:
-    """Take mail on the loopback interface until told to stop."""
+    """Take mail on the loopback interface until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     handler = FolderHandler(folder)
-    server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True, loop=loop), LOOPBACK, port)
+    server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", port)
     async with server:
         await stop.wait()
 
 
-def main(port: int = typer.Option(), folder: Path = typer.Option()) -> None:  # noqa: B008 - typer's way
+def main() -> None:
     """Run the sink."""
-    folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(port, folder))
+    parser = argparse.ArgumentParser(prog="python -m email_sender.sink", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(given.port, given.folder))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

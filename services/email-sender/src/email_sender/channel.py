@@ -1,12 +1,14 @@
-"""E-mail: a deliverable-looking ASCII address, and the only channel with a subject."""
+"""E-mail: a deliverable-looking ASCII address, and a subject."""
 
 import re
 from typing import Annotated, Final, Literal
 
 import email_validator
+from wavecom_common.channels.declaration import Channel, Copy, Cost, LocalProvider
+from wavecom_common.channels.request import ChannelRequest
+from wavecom_common.channels.text import StringRule, matching, message_of
 
-from ingest_api.channels.common import CommonFields
-from ingest_api.channels.text import StringRule, matching, message_of
+from email_sender.mail import mail_text
 
 MAX_ADDRESS_CHARACTERS: Final = 254
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -81,10 +83,41 @@ Subject = Annotated[
 ]
 
 
-class EmailNotification(CommonFields):
+class EmailNotification(ChannelRequest):
     """A notification by e-mail."""
 
     channel: Literal["email"]
     recipient: EmailAddress
     message: Annotated[str, message_of(utf8_bytes=MAX_MESSAGE_BYTES)]
     subject: Subject | None = None
+
+
+CHANNEL: Final = Channel(
+    name="email",
+    request=EmailNotification,
+    example={
+        "recipient": "user@example.com",
+        "message": "Your order has been shipped!",
+        "channel": "email",
+        "subject": "Order Update",
+        "metadata": {"orderId": "12345", "userId": "user-abc"},
+    },
+    sandbox="user{}@example.com".format,
+    settings="email_sender.settings:EmailSenderSettings",
+    # Simulated until the address of a mail server is set: see the overlays.
+    environment={"WAVECOM_EMAIL_PROVIDER": "simulated"},
+    egress=(25, 465, 587),
+    cost=Cost(single_ms=0.285, batch_ms=0.135, call_s=0.35, copy=Copy(per_s=573, cpu_ms=0.43, memory_mb=85)),
+    messages_per_copy=55,
+    local_provider=LocalProvider(
+        module="email_sender.sink",
+        environment={
+            "WAVECOM_EMAIL_PROVIDER": "smtp",
+            "WAVECOM_SMTP_PORT": "{port}",
+            "WAVECOM_SMTP_FROM": "notifications@wavecom.example",
+        },
+        what="mails",
+        suffix=".eml",
+        text=mail_text,
+    ),
+)

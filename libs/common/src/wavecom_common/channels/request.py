@@ -4,9 +4,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from wavecom_common.events.channels import Priority
 
-from ingest_api.channels.metadata import MetadataJson
+from wavecom_common.channels.metadata import MetadataJson
+from wavecom_common.events.channels import Priority
 
 MAX_ATTEMPTS: Final = 10
 
@@ -20,8 +20,8 @@ def _whole(value: object) -> object:
 NoSubject = Annotated[None, Field(description="Not for this channel: leave it out.")]
 
 
-class CommonFields(BaseModel):
-    """What a client may say on any channel.
+class ChannelRequest(BaseModel):
+    """What a client may say on any channel; each channel's own narrows the last four fields.
 
     Nothing is coerced and unknown fields are errors. An optional field that is null counts as left out.
     """
@@ -43,3 +43,7 @@ class CommonFields(BaseModel):
             )
         ),
     ] = None
+    channel: str
+    recipient: str
+    message: str
+    subject: str | None = None

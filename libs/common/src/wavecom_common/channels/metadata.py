@@ -8,7 +8,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdap
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
-from ingest_api.channels.text import RULE_BROKEN
+from wavecom_common.channels.text import RULE_BROKEN
 
 MAX_BYTES: Final = 8 * 1024
 MAX_DEPTH: Final = 8
