@@ -111,9 +111,10 @@ k8s-render: setup ## render the Kubernetes overlays into deploy/k8s/rendered
 figures: setup ## write the tables of docs that follow from deploy/capacity.toml and the manifests
 	@$(BIN)/python -m wavecom_manifests figures
 
-k8s-validate: setup ## render every overlay and check it against schemas, our rules and the code
+k8s-validate: setup ## render every overlay and check it against schemas, our rules and the code; then with a channel more
 	@$(UV) sync --frozen --inexact $(EVERYTHING) --group k8s --python $(PYTHON) --quiet
 	@$(BIN)/python -m wavecom_manifests validate
+	@$(BIN)/pytest -q tests/channels/one_more_in_manifests.py
 
 $(UV_READY):
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }

@@ -37,8 +37,16 @@ GROUPS: Final = {
     **{name: [name] for name in CLASSES},
 }
 
-# By variable: the default of each process that reads it.
+# By sender and variable: the defaults of its channel's own settings, which its folder's README has.
+OWN: Final[dict[str, dict[str, str]]] = {
+    name: {f"WAVECOM_{field.upper()}": _shown(kind.model_fields[field].default) for field in kind.__annotations__}
+    for name, kind in CLASSES.items()
+    if issubclass(kind, SenderSettings)
+}
+
+# By variable: the default of each process that reads it; of a sender, of what all senders have.
 SETTINGS: Final[dict[str, dict[str, str]]] = {}
 for _process, _kind in CLASSES.items():
-    for _name, _field in _kind.model_fields.items():
+    _fields = SenderSettings.model_fields if _process in OWN else _kind.model_fields
+    for _name, _field in _fields.items():
         SETTINGS.setdefault(f"WAVECOM_{_name.upper()}", {})[_process] = _shown(_field.default)

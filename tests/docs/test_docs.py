@@ -17,7 +17,7 @@ from wavecom_common.testing.builders import a_request
 from wavecom_stack.services import SERVICES
 
 from tests.docs.pages import PAGES, ROOT, Page, files
-from tests.docs.settings import SETTINGS
+from tests.docs.settings import OWN, SETTINGS
 
 FILES = [path.relative_to(ROOT).as_posix() for path in files()]
 FOLDERS = {parent.as_posix() for name in FILES for parent in Path(name).parents}
@@ -62,6 +62,7 @@ def test_commands_of_the_command_line_exist(page: Page) -> None:
 def test_settings_exist(page: Page) -> None:
     sources = [ROOT / name for name in FILES if name.startswith(("tools/", "benchmarks/", "deploy/local/"))]
     known = {f"WAVECOM_COPIES_{service.name.upper().replace('-', '_')}" for service in SERVICES} | set(SETTINGS)
+    known = known.union(*OWN.values())
     for source in sources:
         if source.suffix in {".py", ".yaml"}:
             known |= set(re.findall(r"WAVECOM_[A-Z_]+", source.read_text()))

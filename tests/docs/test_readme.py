@@ -14,17 +14,17 @@ from wavecom_common.telemetry import metrics
 from wavecom_common.testing.waiting import eventually
 
 from tests.docs.curl import Request, requests
-from tests.docs.pages import README
-from tests.docs.settings import GROUPS, SETTINGS
+from tests.docs.pages import README, ROOT, Page
+from tests.docs.settings import GROUPS, OWN, SETTINGS
 from tests.docs.test_docs import expanded
 
 API = "http://localhost:3000"
 EXAMPLE_ID = "675a1b2c3d4e5f6g7h8i9j0k"
 
 
-def rows(section: str) -> list[list[str]]:
+def rows(section: str, page: Page = README) -> list[list[str]]:
     """The cells of a section's tables, without their headings."""
-    lines = [line for line in README.section(section).splitlines() if line.startswith("| `")]
+    lines = [line for line in page.section(section).splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -43,6 +43,12 @@ def test_the_table_has_every_setting_with_its_default_and_its_processes() -> Non
         told[variable.strip("`")] = defaults(default, processes)
         assert meaning
     assert told == SETTINGS
+
+
+@pytest.mark.parametrize("sender", OWN)
+def test_the_table_of_a_senders_folder_has_every_setting_of_its_own(sender: str) -> None:
+    found = rows("Settings", Page(ROOT / f"services/{sender}/README.md")) if OWN[sender] else []
+    assert {variable.strip("`"): default.strip("`") for variable, default, _ in found} == OWN[sender]
 
 
 def test_the_table_has_every_metric() -> None:

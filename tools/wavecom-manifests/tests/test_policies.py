@@ -309,7 +309,7 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
         "anywhere -> ingest-api:3000 is let through",
     ),
     "into our own networks": (
-        lambda m: _policy(m, "sms-and-push-to-providers")["egress"][0]["to"][0]["ipBlock"].pop("except"),
+        lambda m: _policy(m, "sms-to-providers")["egress"][0]["to"][0]["ipBlock"].pop("except"),
         "sms-sender -> 0.0.0.0/0:443 is let through",
     ),
     # alerts

@@ -22,7 +22,7 @@ from wavecom_cli.replay import Counts, Replay
 app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled.")
 _console = Console(soft_wrap=True)
 
-Queue = Annotated[str, typer.Argument(help="The queue they came from, such as email-sender.high.")]
+Queue = Annotated[str, typer.Argument(help="The queue they came from, such as dispatcher.requested.")]
 Reason = Annotated[str, typer.Option(help="Only those whose reason contains this.")]
 Notification = Annotated[str, typer.Option(help="Only those of this notification.")]
 Limit = Annotated[int, typer.Option(min=1, help="Look at this many at most.")]

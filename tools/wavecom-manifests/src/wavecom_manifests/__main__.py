@@ -1,6 +1,7 @@
 """`python -m wavecom_manifests render`, `... figures` and `... validate`.
 
-The first writes `deploy/k8s/rendered`, the second the tables of figures in documents, the third checks everything.
+The first writes what templates make and `deploy/k8s/rendered`, the second the tables of figures in documents, the third
+checks everything.
 """
 
 import os
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wavecom_manifests import alert_cases, figures, overrides, policies, schemas
+from wavecom_manifests import alert_cases, figures, overrides, policies, schemas, templates
 from wavecom_manifests.objects import Finding, Manifests
 from wavecom_manifests.render import RenderError, render, renderer
 from wavecom_manifests.repository import OVERLAYS, RENDERED, ROOT, digest, overlays
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _render() -> int:
+    for template in templates.templates():
+        templates.target(template).write_text(templates.made(template))
+        print(f"wrote {templates.target(template).relative_to(ROOT)}")
     command = renderer()
     RENDERED.mkdir(exist_ok=True)
     for overlay in overlays():
@@ -60,7 +64,7 @@ def _validate() -> int:
     command = renderer()
     print(f"rendering with {' '.join(command)}")
     definitions = _definitions()
-    wrong = 0
+    wrong = _tell("templates", "their files are what they make", list(templates.stale()))
     for overlay in overlays():
         manifests = Manifests.parse(render(OVERLAYS / overlay, command))
         wrong += _tell(overlay, f"{len(manifests.objects)} objects, rendered as committed", _stale(overlay, manifests))

@@ -68,7 +68,7 @@ class Process:
 
 
 def plan(environment: Mapping[str, str], ports: Iterator[int]) -> Sequence[Process]:
-    """Decide which processes there are; `WAVECOM_COPIES_EMAIL_SENDER=2` makes two of a service.
+    """Decide which processes there are; `WAVECOM_COPIES_DISPATCHER=2` makes two of a service.
 
     Copies of a service that others call take ports in a row, from the one in the service's variable upwards.
 

@@ -137,10 +137,13 @@ def _rules(pods: Pods, policies: Sequence[Object], direction: str) -> Iterator[t
 def _matches(selector: Json, labels: Labels) -> bool:
     wanted: Labels = selector.get("matchLabels", {})
     expressions = selector.get("matchExpressions", [])
-    return wanted.items() <= labels.items() and all(
-        expression["operator"] == "In" and labels.get(expression["key"]) in expression["values"]
-        for expression in expressions
-    )
+    return wanted.items() <= labels.items() and all(_holds(expression, labels) for expression in expressions)
+
+
+def _holds(expression: Json, labels: Labels) -> bool:
+    if expression["operator"] == "Exists":
+        return expression["key"] in labels
+    return expression["operator"] == "In" and labels.get(expression["key"]) in expression["values"]
 
 
 def _denies_all(policy: Object, direction: str) -> bool:
