@@ -8,6 +8,7 @@ from ingest_api.app import create_app
 from ingest_api.keyed import IdempotentRequests
 from ingest_api.routes import NOTIFICATIONS
 from prometheus_client import REGISTRY
+from wavecom_common.channels.registry import declared
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Overloaded, Unavailable, Unroutable
@@ -15,9 +16,8 @@ from wavecom_common.kernel.ids import id_time_ms, is_notification_id
 
 EMAIL = {"recipient": "user@example.com", "message": "Your order has been shipped!", "channel": "email"}
 VALID = {
-    "email": EMAIL,
-    "sms": {"recipient": "+2348012345678", "message": "Your code is 1234", "channel": "sms"},
-    "push": {"recipient": "fcm-token-4f0c2d7e9a1b", "message": "Hello", "channel": "push"},
+    name: {"recipient": channel.sandbox(1), "message": "Your code is 1234", "channel": name}
+    for name, channel in declared().items()
 }
 
 

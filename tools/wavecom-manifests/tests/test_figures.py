@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wavecom_common.events.channels import CHANNELS
 from wavecom_manifests import capacity, figures
 from wavecom_manifests.capacity import Capacity
 from wavecom_manifests.processes import PROCESSES
@@ -36,8 +37,8 @@ def test_pods_follow_the_cpu_of_a_notification(measured: Capacity) -> None:
 
 def test_a_slow_provider_takes_more_senders_whatever_their_cpu(measured: Capacity) -> None:
     slow = replace(measured, provider_s={**measured.provider_s, "sms-sender": 5.0}, busy=1.0)
-    # A third of 1,536 a second, five seconds each: 2,560 calls at once, 256 in a copy.
-    assert size(slow, "single", 1_536 * 60).pods["sms-sender"] == 10
+    # 512 a second, five seconds each: 2,560 calls at once, 256 in a copy.
+    assert size(slow, "single", 512 * len(CHANNELS) * 60).pods["sms-sender"] == 10
 
 
 def test_beyond_the_largest_system_there_are_several(measured: Capacity) -> None:
