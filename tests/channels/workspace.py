@@ -66,7 +66,7 @@ def with_one_more(folder: Path) -> Workspace:
 
 def _interpreter(venv: Path, root: Path) -> Path:
     """One that has the copy's code, the new channel installed, and everything else of this session's environment."""
-    uv = [shutil.which("uv") or str(ROOT / ".tools/bin/uv"), "--quiet", "--offline"]
+    uv = [str(ROOT / ".tools/bin/uv"), "--quiet", "--offline"]
     python = venv / "bin" / "python"
     subprocess.run([*uv, "venv", "--python", sys.executable, str(venv)], check=True)
     site = next((venv / "lib").glob("python*/site-packages"))
