@@ -158,3 +158,14 @@ def test_what_is_given_up_and_what_fails_counts_as_load_no_more() -> None:
         assert load.items == 0
 
     virtually(main)
+
+
+def test_where_nobody_waits_the_whole_linger_is_kept_at_any_load_but_not_after_a_pause() -> None:
+    async def main(writes: Writes) -> None:
+        batcher = Batcher(writes._flush, max_items=100, linger_s=0.1, eager=False)
+        await writes.submit(batcher)
+        await writes.submit(batcher)
+        await CLOCK.sleep(1)
+        await writes.submit(batcher)
+
+    assert virtually(main).waits_s == pytest.approx([FLUSH_S, 0.1, FLUSH_S])

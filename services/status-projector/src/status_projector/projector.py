@@ -63,7 +63,7 @@ class Projector(Component):
         self._clock = clock
         self._never = asyncio.Event()
         self._batcher: Batcher[Event, Outcome] = Batcher(
-            self._project, max_items=max_events, linger_s=linger_s, max_in_flight=_BATCHES_IN_FLIGHT
+            self._project, max_items=max_events, linger_s=linger_s, max_in_flight=_BATCHES_IN_FLIGHT, eager=False
         )
 
     async def __call__(self, incoming: Incoming) -> Sequence[Outcome]:

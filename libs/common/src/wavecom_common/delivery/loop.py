@@ -105,7 +105,7 @@ class DeliveryLoop:
         self._made: dict[str, DeliveryOutcome] = {}
         self._never = asyncio.Event()
         self._endings: Batcher[_Ending, _Stored] = Batcher(
-            self._store, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT
+            self._store, max_items=_MAX_ENDINGS, linger_s=_LINGER_S, max_in_flight=_ENDINGS_IN_FLIGHT, eager=False
         )
 
     async def handle(self, incoming: Incoming) -> Sequence[Outcome]:

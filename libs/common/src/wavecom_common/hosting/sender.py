@@ -110,6 +110,8 @@ def sender_components(channel: str, settings: SenderSettings, adapter: AnyAdapte
         name=name,
         required_queues=[routing.PROJECTOR_QUEUE, *map(routing.retry_name, settings.broker_delays_ms)],
         linger_s=settings.batch_linger_ms / 1000,
+        # Nobody waits for what it publishes: the call was made.
+        eager=False,
         max_events=settings.batch_max_events,
     )
     database = database_of(settings)

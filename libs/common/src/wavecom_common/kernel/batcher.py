@@ -62,8 +62,8 @@ class Batcher(Generic[Item, Result]):
     `flush` returns one result per item, in order; a result that is an exception is raised to that item's caller. An
     exception raised by `flush` is raised to every caller of the batch.
 
-    `linger_s` is the longest a batch may wait for items after the start of the one before; see `linger_s()`. Batchers
-    that share a `load` linger by what all of them have to do.
+    `linger_s` is the longest a batch may wait for items after the start of the one before: always so long, or when
+    `eager` by the load (see `linger_s()`), which batchers that share a `load` have in common.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Batcher(Generic[Item, Result]):
         linger_s: float,
         max_in_flight: int = 1,
         max_pending: int = 100_000,
+        eager: bool = True,
         load: Load | None = None,
     ) -> None:
         self._flush = flush
@@ -81,6 +82,7 @@ class Batcher(Generic[Item, Result]):
         self._linger_s = linger_s
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
+        self._eager = eager
         self._load = load or Load()
         self._groups: deque[_Group[Item, Result]] = deque()
         self._pending = 0
@@ -143,8 +145,8 @@ class Batcher(Generic[Item, Result]):
         elif self._timer is None:
             # When that is now, callers of this same turn of the loop still come along.
             loop = asyncio.get_running_loop()
-            due_s = self._last_start_s + linger_s(self._linger_s, self._load.others)
-            self._timer = loop.call_at(max(loop.time(), due_s), self._start_due)
+            wait_s = linger_s(self._linger_s, self._load.others) if self._eager else self._linger_s
+            self._timer = loop.call_at(max(loop.time(), self._last_start_s + wait_s), self._start_due)
 
     def _start_due(self) -> None:
         if self._timer is not None:

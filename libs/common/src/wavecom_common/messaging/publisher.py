@@ -42,7 +42,8 @@ _Item: TypeAlias = tuple[Event, _Submission]
 class EventPublisher(Component):
     """Publishes events in adaptive batches, one routing key a message, and waits for the broker's confirm.
 
-    A component of a process; see `ConfirmedChannel` for its link, for `required_queues` and for `stall_limit_s`.
+    A component of a process; see `ConfirmedChannel` for its link, for `required_queues` and for `stall_limit_s`, and
+    `Batcher` for `linger_s` and `eager`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class EventPublisher(Component):
         name: str,
         required_queues: Sequence[str],
         linger_s: float = 0.005,
+        eager: bool = True,
         max_events: int = 100,
         compress_above_bytes: int = 16_384,
         stall_limit_s: float = STALL_LIMIT_S,
@@ -60,6 +62,7 @@ class EventPublisher(Component):
             url, name=f"{name} publisher", required_queues=required_queues, stall_limit_s=stall_limit_s
         )
         self._linger_s = linger_s
+        self._eager = eager
         self._max_events = max_events
         self._compress_above_bytes = compress_above_bytes
         self._lanes: dict[tuple[str, str], Batcher[_Item, None]] = {}
@@ -225,7 +228,14 @@ class EventPublisher(Component):
                 await self._send_batch(exchange, key, items)
                 return [None] * len(items)
 
-            lane = Batcher(flush, max_items=self._max_events, linger_s=self._linger_s, max_in_flight=2, load=self._load)
+            lane = Batcher(
+                flush,
+                max_items=self._max_events,
+                linger_s=self._linger_s,
+                max_in_flight=2,
+                eager=self._eager,
+                load=self._load,
+            )
             self._lanes[exchange, key] = lane
         return lane
 
