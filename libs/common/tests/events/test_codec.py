@@ -1,4 +1,5 @@
 import gzip
+import re
 
 import pytest
 from wavecom_common.events import codec
@@ -121,3 +122,127 @@ WHOLE = EventBatch(events=[a_request(message="x" * 150)]).SerializeToString()
 def test_what_cannot_be_read_says_so(body: bytes, content_type: str | None, encoding: str | None) -> None:
     with pytest.raises(Undecodable):
         decode(body, content_type, encoding)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "encoding", "why"),
+    [
+        (b"x", "text/plain", None, f"content type 'text/plain' is not {codec.CONTENT_TYPE!r}"),
+        (b"x", codec.CONTENT_TYPE, "x" * 100, f"content encoding {'x' * 64!r} is not known"),
+        (b"", codec.CONTENT_TYPE, None, "the batch holds no event"),
+        (b"\xff\xff\xff", codec.CONTENT_TYPE, None, "the body is not an EventBatch"),
+        (b"not gzip", codec.CONTENT_TYPE, codec.GZIP, "the body is not gzip"),
+        (gzip.compress(WHOLE)[:-8], codec.CONTENT_TYPE, codec.GZIP, "the body is not gzip"),
+        (b"\x0a\x00", codec.CONTENT_TYPE, None, "an event lacks its id, type or notification id"),
+        (b"\x0a\x00" * 1_001, codec.CONTENT_TYPE, None, "the batch holds more than 1000 events"),
+        (WHOLE * 20 + b"\x0a\xff\xff\x7f", codec.CONTENT_TYPE, None, "the body is not an EventBatch"),
+        (WHOLE * 20 + b"\x0b", codec.CONTENT_TYPE, None, "the body is not an EventBatch"),
+        (WHOLE * 20 + b"\xff" * 11, codec.CONTENT_TYPE, None, "the body is not an EventBatch"),
+        (
+            gzip.compress(b"\0" * (codec.MAX_DECODED_BYTES + 1)),
+            codec.CONTENT_TYPE,
+            codec.GZIP,
+            "the body unpacks to more than 1048576 bytes",
+        ),
+        (b"\0" * 1_048_577, codec.CONTENT_TYPE, None, "the body has 1048577 bytes, more than 1048576"),
+        (
+            EventBatch(events=[a_request(message="x" * 983_041)]).SerializeToString(),
+            codec.CONTENT_TYPE,
+            None,
+            r"an event has 983\d\d\d bytes, more than 983040",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)  # fmt: skip
+def test_what_cannot_be_read_says_why_and_shows_nothing_of_it(
+    body: bytes, content_type: str, encoding: str | None, why: str
+) -> None:
+    with pytest.raises(Undecodable) as refused:
+        decode(body, content_type, encoding)
+    assert re.fullmatch(why, str(refused.value)) or str(refused.value) == why
+
+
+def sized(size: int) -> Event:
+    """An event of exactly so many bytes as protobuf has it."""
+    event = Event(event_id="i", type="t", notification_id="n", tenant="x" * (size - 11))
+    # Less what the length of its longest field takes.
+    event.tenant = event.tenant[event.ByteSize() - size :]
+    assert event.ByteSize() == size
+    return event
+
+
+def test_the_largest_bodies_can_be_read_and_the_next_larger_cannot() -> None:
+    """Compressed or not; of one event, and of as many as there may be."""
+    head = 1 + 3
+    largest = sized(codec.MAX_DECODED_BYTES - 64 * 1024)
+    assert decode(EventBatch(events=[largest]).SerializeToString()) == [largest]
+    with pytest.raises(Undecodable):
+        decode(EventBatch(events=[sized(codec.MAX_DECODED_BYTES - 64 * 1024 + 1)]).SerializeToString())
+    rest = codec.MAX_DECODED_BYTES - largest.ByteSize() - head
+    full = EventBatch(events=[largest, sized(rest - head)]).SerializeToString()
+    assert len(full) == codec.MAX_DECODED_BYTES
+    for body, encoding in ((full, None), (gzip.compress(full, 1), codec.GZIP)):
+        assert len(decode(body, encoding=encoding)) == 2
+    over = EventBatch(events=[largest, sized(rest - head + 1)]).SerializeToString()
+    for body, encoding in ((over, None), (gzip.compress(over, 1), codec.GZIP)):
+        with pytest.raises(Undecodable):
+            decode(body, encoding=encoding)
+
+
+def test_as_many_events_as_there_may_be_can_be_read() -> None:
+    small = Event(event_id="i", type="t", notification_id="n")
+    assert len(decode(EventBatch(events=[small] * codec.MAX_EVENTS).SerializeToString())) == codec.MAX_EVENTS
+    with pytest.raises(Undecodable):
+        decode(EventBatch(events=[small] * (codec.MAX_EVENTS + 1)).SerializeToString())
+
+
+@pytest.mark.parametrize("size", [126, 127, 128, 129, 0x3FFF, 0x4000, 0x4001, 0x10000])
+def test_an_event_of_any_size_is_framed_as_protobuf_has_it(size: int) -> None:
+    [encoded] = codec.encode([sized(size)], compress_above_bytes=10**9)
+    assert encoded.body == EventBatch(events=[sized(size)]).SerializeToString()
+
+
+def test_events_share_a_message_up_to_its_size_and_up_to_its_count() -> None:
+    half = codec.MAX_MESSAGE_BYTES // 2
+    fits, over = sized(half - 4), sized(half - 3)
+    for last, bodies in ((fits, 1), (over, 2)):
+        made = codec.encode([fits, last], compress_above_bytes=10**9)
+        assert len(made) == bodies
+        assert [event for one in made for event in read(one)] == [fits, last]
+    # And the message after it has room for as much again.
+    assert len(codec.encode([fits, over, sized(half - 5)], compress_above_bytes=10**9)) == 2
+    small = Event(event_id="i", type="t", notification_id="n")
+    for count, bodies in ((1_000, 1), (1_001, 2), (2_000, 2), (2_001, 3)):
+        assert len(codec.encode([small] * count, compress_above_bytes=10**9)) == bodies
+
+
+def test_the_largest_event_that_can_be_sent_can_be_sent_and_the_next_larger_cannot() -> None:
+    head = 1 + 3
+    [encoded] = codec.encode([sized(codec.MAX_DECODED_BYTES - head)], compress_above_bytes=10**9)
+    assert len(encoded.body) == codec.MAX_DECODED_BYTES
+    with pytest.raises(Oversized, match=r"^an event of 1048573 bytes is larger than a message may be"):
+        codec.encode([sized(codec.MAX_DECODED_BYTES - head + 1)], compress_above_bytes=10**9)
+
+
+def test_a_body_is_compressed_above_its_bound_and_where_it_gets_smaller() -> None:
+    event = a_request(message="again and again " * 100)
+    size = EventBatch(events=[event]).ByteSize()
+    assert codec.encode([event], compress_above_bytes=size)[0].content_encoding is None
+    [packed] = codec.encode([event], compress_above_bytes=size - 1)
+    assert (packed.content_encoding, packed.plain_bytes) == (codec.GZIP, size)
+    # The same events make the same bytes: nothing of the time is in them. And fast is preferred to small.
+    assert packed.body == gzip.compress(EventBatch(events=[event]).SerializeToString(), compresslevel=1, mtime=0)
+    [short] = codec.encode([Event(type="t")], compress_above_bytes=0)
+    assert short.content_encoding is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"\x10\x05", b"\x10\x80\x01", b"\x10" + b"\xff" * 9 + b"\x01", b"\x1a\x03abc", b"\x1a\x00", b"\x25" + b"4" * 4,
+     b"\x29" + b"8" * 8],
+    ids=["number", "two bytes", "ten bytes", "text", "no text", "four bytes fixed", "eight bytes fixed"],
+)  # fmt: skip
+def test_fields_of_a_newer_version_are_passed_over_wherever_they_stand(field: bytes) -> None:
+    events = EventBatch(events=[a_request(message="x" * 3000)]).SerializeToString()
+    for body in (field + events, events + field, field + field + events + field):
+        assert len(decode(body)) == 1

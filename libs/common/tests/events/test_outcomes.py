@@ -38,3 +38,14 @@ def test_what_is_no_outcome_is_an_unknown_one(told: object) -> None:
 )
 def test_what_could_not_be_stored_or_waited_for_is_mended(told: DeliveryOutcome, outcome: DeliveryOutcome) -> None:
     assert checked(told) == outcome
+
+
+def test_an_outcome_that_can_be_kept_is_kept_itself() -> None:
+    outcome = Delivered("x")
+    assert checked(outcome) is outcome
+
+
+def test_an_unknown_outcome_says_what_the_adapter_returned_instead() -> None:
+    assert checked(None) == UnknownOutcome("the adapter returned NoneType, which is no outcome")
+    assert checked(Delivered(BROKEN)) == UnknownOutcome("the adapter's Delivered holds no text")
+    assert checked(Throttled(BROKEN, 1.0)) == UnknownOutcome("the adapter's Throttled holds no text")

@@ -132,3 +132,75 @@ async def test_no_more_batches_are_in_flight_than_allowed() -> None:
     batcher = Batcher(flush, max_items=1, linger_s=0.0, max_in_flight=2)
     await asyncio.gather(*[batcher.submit(item) for item in range(6)])
     assert peak == 2
+
+
+async def test_what_is_refused_was_not_handed_over_and_says_what_waits() -> None:
+    sink = Sink()
+    sink.gate = asyncio.Event()
+    batcher = Batcher(sink.flush, max_items=1, linger_s=0.0, max_pending=1)
+    tasks = [asyncio.create_task(batcher.submit(0))]
+    while not sink.batches:
+        await asyncio.wait(tasks, timeout=0.01)
+    tasks.append(asyncio.create_task(batcher.submit(1)))
+    await asyncio.wait(tasks, timeout=0.01)
+    assert batcher.pending == 1
+    with pytest.raises(Overloaded, match=r"^1 items are waiting to be written$") as refused:
+        await batcher.submit(2)
+    assert not refused.value.handed_over
+    sink.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 10]
+    assert batcher.pending == 0
+
+
+async def test_as_many_may_wait_as_its_bound_says() -> None:
+    batcher = Batcher(Sink().flush, max_items=5, linger_s=0.0, max_pending=3)
+    assert await batcher.submit_all([1, 2, 3]) == [10, 20, 30]
+    with pytest.raises(Overloaded):
+        await batcher.submit_all([1, 2, 3, 4])
+
+
+async def test_of_several_batches_of_one_call_all_end_before_the_first_error_is_raised() -> None:
+    ended: list[list[int]] = []
+
+    async def flush(items: list[int]) -> list[int]:
+        if 1 in items:
+            raise ValueError("the first")
+        await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.01)
+        ended.append(items)
+        return items
+
+    batcher = Batcher(flush, max_items=2, linger_s=0.0, max_in_flight=3)
+    with pytest.raises(ValueError, match="the first"):
+        await batcher.submit_all([1, 2, 3, 4, 5])
+    assert ended == [[3, 4], [5]]
+
+
+async def test_a_full_call_is_one_batch() -> None:
+    sink = Sink()
+    assert await Batcher(sink.flush, max_items=3, linger_s=0.0).submit_all([1, 2, 3]) == [10, 20, 30]
+    assert sink.batches == [[1, 2, 3]]
+
+
+async def test_what_is_cancelled_while_it_writes_cancels_its_callers_and_reports_no_error_of_its_own() -> None:
+    async def flush(_: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    batcher = Batcher(flush, max_items=3, linger_s=0.0)
+    with pytest.raises(asyncio.CancelledError):
+        await batcher.submit(1)
+    await batcher.drain()
+
+
+async def test_a_drain_waits_for_what_is_under_way_also_when_its_callers_have_left() -> None:
+    sink = Sink()
+    sink.gate = asyncio.Event()
+    batcher = Batcher(sink.flush, max_items=1, linger_s=0.0)
+    caller = asyncio.create_task(batcher.submit(1))
+    while not sink.batches:
+        await asyncio.wait([caller], timeout=0.01)
+    caller.cancel()
+    draining = asyncio.create_task(batcher.drain())
+    await asyncio.wait([draining], timeout=0.01)
+    assert not draining.done()
+    sink.gate.set()
+    await draining

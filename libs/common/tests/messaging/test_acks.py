@@ -1,6 +1,7 @@
 import asyncio
 
 from wavecom_common.messaging.acks import Acks
+from wavecom_common.testing.waiting import eventually
 
 
 class Frames:
@@ -109,3 +110,28 @@ async def test_what_is_left_is_outstanding_until_it_is_given_back() -> None:
     acks.finish(2)
     await acks.flush()
     assert (frames.given_back, frames.written) == ([], [(2, False)])
+
+
+async def test_what_is_finished_is_acknowledged_by_itself_within_a_few_milliseconds() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 4)
+    for tag in (1, 2):
+        acks.finish(tag)
+    assert frames.written == []
+    await eventually(lambda: frames.written == [(2, True)])
+    # And so is what is finished after that.
+    acks.finish(4)
+    acks.finish(3)
+    await eventually(lambda: frames.written == [(2, True), (4, True)])
+
+
+async def test_what_is_given_back_is_outstanding_no_more() -> None:
+    frames = Frames()
+    acks = acks_with(frames, 3)
+    for tag in (1, 2):
+        acks.leave(tag)
+    await acks.give_back_left()
+    await acks.give_back_left()
+    acks.finish(3)
+    await acks.flush()
+    assert (sorted(frames.given_back), frames.written) == ([1, 2], [(3, True)])
