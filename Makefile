@@ -44,7 +44,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto/src \
 # events.proto has no service, so its service stubs are empty.
 generate_proto = $(PROTOC) && rm $(PROTO_OUT)/wavecom_proto/v1/events_pb2_grpc.py*
 
-.PHONY: help setup demo up down test bench fault lint proto check-proto sbom audit images
+.PHONY: help setup demo up down test mutants bench fault lint proto check-proto sbom audit images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ down: setup ## stop what `make up` started
 
 test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+mutants: setup ## break the critical modules in small ways and say which breaks no unit test sees (ONLY=kernel/batcher.py or ONLY=delivery, ALL=1)
+	@$(UV) sync --frozen --inexact --group mutants --python $(PYTHON) --quiet
+	@$(BIN)/python -m wavecom_mutants $(ONLY) $(if $(ALL),--all)
 
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single quiet" SCALE=0.5)
 	@$(BIN)/python -m wavecom_bench $(MODES) $(if $(SCALE),--scale $(SCALE))

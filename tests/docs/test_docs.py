@@ -21,9 +21,15 @@ from tests.docs.settings import OWN, SETTINGS
 
 FILES = [path.relative_to(ROOT).as_posix() for path in files()]
 FOLDERS = {parent.as_posix() for name in FILES for parent in Path(name).parents}
-PACKAGES = {"wavecom_proto", "wavecom_common", "wavecom_stack", "wavecom_cli", "wavecom_fault", "wavecom_manifests"} | {
-    service.arguments[0] for service in SERVICES
-}
+PACKAGES = {
+    "wavecom_proto",
+    "wavecom_common",
+    "wavecom_stack",
+    "wavecom_cli",
+    "wavecom_fault",
+    "wavecom_manifests",
+    "wavecom_mutants",
+} | {service.arguments[0] for service in SERVICES}
 PLAN = topology.plan(Settings().broker_delays_ms)
 QUEUES = {queue.name for queue in PLAN.queues}
 SECTIONS = ("Context", "Decision", "Consequences", "Alternatives")

@@ -1,0 +1,1 @@
+"""`make mutants`: breaks the critical modules in small ways, one at a time, and runs their unit tests on each."""
