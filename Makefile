@@ -65,7 +65,7 @@ test: setup ## run all tests against a real RabbitMQ and a real MongoDB
 	@$(BIN)/pytest -n 2 --dist worksteal
 
 mutants: setup ## break the critical modules in small ways and say which breaks no unit test sees (ONLY=kernel/batcher.py or ONLY=delivery, ALL=1)
-	@$(UV) sync --frozen --inexact --group mutants --python $(PYTHON) --quiet
+	@$(UV) sync --frozen --inexact $(EVERYTHING) --group mutants --python $(PYTHON) --quiet
 	@$(BIN)/python -m wavecom_mutants $(ONLY) $(if $(ALL),--all)
 
 bench: setup ## measure how fast the system is and what a notification costs (MODES="single quiet" SCALE=0.5)

@@ -16,7 +16,10 @@ def test_a_request_goes_to_its_channel_and_priority(channel: str, priority: str)
     assert follows.content == request.content
 
 
-@pytest.mark.parametrize(("channel", "priority"), [("pigeon", "high"), ("email", "urgent")])
-def test_what_no_queue_takes_ends_as_failed(channel: str, priority: str) -> None:
-    follows = route(a_request(channel=channel, priority=priority), now_ms=7)
-    assert (follows.type, follows.failed.reason) == (types.FAILED, types.UNROUTABLE)
+@pytest.mark.parametrize(
+    ("channel", "priority", "error"),
+    [("pigeon", "high", "no sender for this channel"), ("email", "urgent", "no queue for this priority")],
+)
+def test_what_no_queue_takes_ends_as_failed(channel: str, priority: str, error: str) -> None:
+    request = a_request(channel=channel, priority=priority)
+    assert route(request, now_ms=7) == types.failed(request, error=error, reason=types.UNROUTABLE, now_ms=7)

@@ -11,7 +11,8 @@ MODULE = Path("libs/common/src/wavecom_common/kernel/backoff.py")
 
 
 def test_packages_stand_side_by_side_and_tests_where_they_are(tmp_path: Path) -> None:
-    group = Group("g", [MODULE], [Path("libs/common/tests/kernel"), Path("services/ingest-api/tests/test_create.py")])
+    tests = [Path("libs/common/tests/kernel"), Path("services/ingest-api/tests/test_create.py")]
+    group = Group("g", [MODULE], tests, without=["some::test"])
     workshop.make(tmp_path / "made", group, ["_log"])
     made = tmp_path / "made"
     assert (made / "src/wavecom_common/kernel/backoff.py").is_file()
@@ -26,6 +27,7 @@ def test_packages_stand_side_by_side_and_tests_where_they_are(tmp_path: Path) ->
     settings = tomllib.loads((made / "pyproject.toml").read_text())["tool"]
     assert settings["mutmut"]["only_mutate"] == ["src/wavecom_common/kernel/backoff.py"]
     assert settings["mutmut"]["do_not_mutate_patterns"] == ["_log"]
+    assert "--deselect=some::test" in settings["mutmut"]["pytest_add_cli_args"]
     assert settings["mutmut"]["also_copy"] == ["conftest.py", "libs", "services"]
     assert settings["pytest"]["ini_options"]["filterwarnings"] == ["error"]
 

@@ -139,6 +139,18 @@ async def test_a_walk_over_all_events_can_be_taken_up_again(database: Database) 
     assert rest == walked[5:]
 
 
+async def test_a_walk_over_notifications_goes_on_behind_the_one_it_is_given(database: Database) -> None:
+    store = EventStore(database)
+    requests = sorted([a_request() for _ in range(3)], key=lambda event: event.notification_id)
+    await store.append(
+        [event for request in requests for event in (request, types.dispatched(request, attempt=1, now_ms=1))]
+    )
+
+    ids = [request.notification_id for request in requests]
+    assert [(one, len(events)) async for one, events in store.histories()] == [(one, 2) for one in ids]
+    assert [one async for one, _ in store.histories(after=ids[0])] == ids[1:]
+
+
 async def test_an_event_the_database_refuses_is_named_without_its_content(database: Database) -> None:
     request = a_request(message="the secret" * 2_000_000)
 

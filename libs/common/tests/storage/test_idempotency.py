@@ -132,14 +132,31 @@ async def test_a_key_is_forgotten_when_its_time_is_over(database: Database, keys
     assert indexes["expiresAt_1"]["expireAfterSeconds"] == 0
 
 
-async def test_without_a_database_a_key_is_not_reserved_and_the_caller_hears_of_it_in_time(unused_tcp_port: int):
+async def test_a_key_that_expires_in_the_moment_it_is_found_is_nobodys(keys: IdempotencyKeys, monkeypatch):
+    await keys.reserve("key", a_record(1))
+
+    async def nothing(_: IdempotencyKeys, __: set[str]) -> dict[str, KeyRecord]:
+        return {}
+
+    with monkeypatch.context() as gone:
+        gone.setattr(IdempotencyKeys, "_find", nothing)
+        reserved = await asyncio.gather(
+            keys.reserve("key", a_record(2)), keys.reserve("other", a_record(3)), return_exceptions=True
+        )
+
+    assert isinstance(reserved[0], Unavailable)
+    assert reserved[1] is None
+
+
+@pytest.mark.parametrize("call", ["reserve", "complete", "withdraw", "renew"])
+async def test_without_a_database_the_caller_hears_of_it_in_time(unused_tcp_port: int, call: str):
     nowhere = Database(f"mongodb://127.0.0.1:{unused_tcp_port}/?directConnection=true", "x")
     keys = IdempotencyKeys(nowhere, keep_ms=DAY_MS, timeout_s=0.2)
+    record = a_record()
+    arguments = {"reserve": [], "complete": [ANSWER], "withdraw": [], "renew": [record]}
 
-    with pytest.raises(Unavailable):
-        await keys.reserve("key", a_record())
-    with pytest.raises(Unavailable):
-        await keys.complete("key", a_record(), ANSWER)
-    with pytest.raises(Unavailable):
-        await keys.withdraw("key", a_record())
+    # The driver itself would wait longer.
+    async with asyncio.timeout(2):
+        with pytest.raises(Unavailable):
+            await getattr(keys, call)("key", record, *arguments[call])
     await nowhere.close()

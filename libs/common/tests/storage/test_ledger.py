@@ -1,17 +1,27 @@
 """The ledger on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Collection as Keys
 
 import pytest
-from wavecom_common.events.outcomes import Delivered, TransientFailure, UnknownOutcome
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+from wavecom_common.events.outcomes import (
+    Delivered,
+    GivenUp,
+    PermanentFailure,
+    Throttled,
+    TransientFailure,
+    UnknownOutcome,
+    Withdrawn,
+)
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import indexes, inserts, names
 from wavecom_common.storage import ledger as ledger_module
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import Collection, Document
-from wavecom_common.storage.ledger import Claim, Ledger, Settled
+from wavecom_common.storage.driver import Collection, DatetimeMS, Document
+from wavecom_common.storage.ledger import LEASE_S, Claim, Ledger, Settled
 from wavecom_common.testing.waiting import eventually
 
 
@@ -293,3 +303,157 @@ async def test_an_outcome_that_is_there_and_cannot_be_found_is_not_replaced_by_a
         lagging.setattr(Ledger, "_find", nothing)
         with pytest.raises(Unavailable):
             await b.settle("n:1", TransientFailure("late"), 2)
+
+
+OUTCOMES = [
+    Delivered("x"),
+    TransientFailure("busy"),
+    Throttled("slow down", 2.5),
+    PermanentFailure("gone"),
+    UnknownOutcome("no answer"),
+    GivenUp("poison"),
+    Withdrawn("not confirmed"),
+]
+
+
+async def test_an_outcome_of_any_kind_comes_back_as_it_was_stored(ledger_of: Callable[[str], Ledger]) -> None:
+    owner, other = ledger_of("owner"), ledger_of("other")
+    keys = [f"n{number}:1" for number in range(len(OUTCOMES))]
+    await owner.claim_all(keys)
+    settled = [
+        Settled(key, outcome, 70 + place) for place, (key, outcome) in enumerate(zip(keys, OUTCOMES, strict=True))
+    ]
+    assert [claim.outcome for claim in await owner.settle_all(settled)] == OUTCOMES
+    found = await other.claim_all(keys)
+    assert [claim and (claim.owner, claim.outcome, claim.ended_at_ms) for claim in found] == [
+        ("owner", outcome, 70 + place) for place, outcome in enumerate(OUTCOMES)
+    ]
+
+
+async def test_what_is_stored_is_what_every_version_reads(
+    database: Database, ledger_of: Callable[[str], Ledger], clock: Hands
+) -> None:
+    ledger, other = ledger_of("owner"), ledger_of("other")
+    await ledger.claim("n:1")
+    at_ms = clock.now_ms()
+    clock.move(11_000)
+    found = await other.claim("n:1")
+    assert found is not None
+    assert await other.take_over("n:1", found)
+    await other.settle("n:1", Throttled("slow down", 2.5), 77)
+    stored = await database.collection(names.DELIVERIES).find({}, sort=[("_id", 1)]).to_list(None)
+    assert stored == [
+        {
+            "_id": "n:1",
+            "at": DatetimeMS(at_ms),
+            "owner": "other",
+            "leaseUntil": DatetimeMS(at_ms + 21_000),
+            "takenOver": True,
+        },
+        {
+            "_id": "n:1:settled",
+            "at": DatetimeMS(at_ms + 11_000),
+            "kind": "Throttled",
+            "outcome": {"error": "slow down", "retry_after_s": 2.5},
+            "endedAt": DatetimeMS(77),
+        },
+    ]
+
+
+async def test_a_lease_is_renewed_at_a_third_of_its_time_until_the_ledger_is_closed(
+    ledger_of: Callable[[str], Ledger], clock: Hands
+) -> None:
+    owner, onlooker = ledger_of("owner"), ledger_of("onlooker")
+    await owner.start()
+    await owner.claim("n:1")
+    begun_ms = clock.now_ms()
+
+    async def lease_ms() -> int:
+        found = await onlooker.claim("n:1")
+        assert found is not None
+        return found.lease_until_ms - begun_ms
+
+    # The first look comes with a third of the time over: not a moment later is there more than that left.
+    clock.move(3_340)
+    await eventually(lambda: lease_is(lease_ms, 13_340))
+    clock.move(3_340)
+    await eventually(lambda: lease_is(lease_ms, 16_680))
+    await owner.close()
+    clock.move(30_000)
+    for _ in range(5):
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.01)
+        assert await lease_ms() == 16_680
+
+
+async def lease_is(lease_ms: Callable[[], Awaitable[int]], expected: int) -> bool:
+    return await lease_ms() == expected
+
+
+async def test_a_renewal_that_fails_is_logged_and_the_next_one_is_made(
+    ledger_of: Callable[[str], Ledger], clock: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, onlooker = ledger_of("owner"), ledger_of("onlooker")
+    await owner.start()
+    await owner.claim("n:1")
+    extend, errors = Ledger._extend, [Unavailable("the database is away")]
+
+    async def failing(ledger: Ledger, keys: Keys[str]) -> int:
+        if errors:
+            raise errors.pop()
+        return await extend(ledger, keys)
+
+    monkeypatch.setattr(Ledger, "_extend", failing)
+    with capture_logs() as logged:
+        clock.move(3_340)
+        await eventually(lambda: not errors)
+        clock.move(3_340)
+
+        async def renewed() -> bool:
+            found = await onlooker.claim("n:1")
+            return found is not None and found.lease_until_ms == clock.now_ms() + 10_000
+
+        await eventually(renewed)
+    assert [(line["event"], line["count"], line["error"]) for line in logged] == [
+        ("leases_not_renewed", 1, "the database is away")
+    ]
+    await owner.close()
+
+
+async def test_the_batches_of_claims_and_outcomes_are_measured(ledger_of: Callable[[str], Ledger]) -> None:
+    def measured(what: str) -> tuple[float, float]:
+        values = [REGISTRY.get_sample_value(f"wavecom_batch_size_{kind}", {"what": what}) for kind in ("count", "sum")]
+        return values[0] or 0, values[1] or 0
+
+    before = measured("claim"), measured("outcome")
+    ledger = ledger_of("a")
+    await ledger.claim_all(["n:1", "n:2", "n:3"])
+    await ledger.settle_all([Settled("n:1", Delivered("x"), 1), Settled("n:2", Delivered("x"), 1)])
+    after = measured("claim"), measured("outcome")
+    grown = [(now[0] - was[0], now[1] - was[1]) for now, was in zip(after, before, strict=True)]
+    assert grown == [(1, 3), (1, 2)]
+
+
+async def test_leases_go_by_the_database_s_clock_where_no_other_is_given(database: Database) -> None:
+    ledger = Ledger(database, owner="a")
+    await ledger.claim("n:1")
+    assert abs(ledger.now_ms() - database.clock.now_ms()) < 1_000
+    found = await Ledger(database, owner="b").claim("n:1")
+    assert found is not None
+    assert 0 < found.lease_until_ms - ledger.now_ms() <= LEASE_S * 1000
+
+
+@pytest.mark.parametrize("kind", ["claim", "outcome"])
+async def test_what_cannot_be_found_says_which(
+    ledger_of: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    a, b = ledger_of("a"), ledger_of("b")
+    await a.claim("n:1")
+    await a.settle("n:1", Delivered("x"), 1)
+
+    async def nothing(_: Ledger, __: set[str]) -> dict[str, Claim]:
+        return {}
+
+    monkeypatch.setattr(Ledger, "_find", nothing)
+    expected = "a claim is there that" if kind == "claim" else "an outcome is stored that"
+    with pytest.raises(Unavailable, match=f"^database: {expected} cannot be found$"):
+        await (b.claim("n:1") if kind == "claim" else b.settle("n:1", Delivered("y"), 1))

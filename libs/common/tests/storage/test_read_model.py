@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from wavecom_common.events.channels import CHANNELS
-from wavecom_common.kernel.errors import Unstorable
+from wavecom_common.kernel.errors import Unavailable, Unstorable
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.storage import facts_document, names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.driver import Document, ObjectId
+from wavecom_common.storage.driver import Document, ObjectId, UpdateOne
 from wavecom_common.storage.facts import (
     FAILED,
     PROCESSING,
@@ -175,6 +175,41 @@ async def test_many_writers_of_the_same_notifications_all_get_their_facts_in(dat
     await asyncio.gather(*[read_model.merge(facts) for facts in writers])
 
     assert {nid: facts async for nid, facts in read_model.stream(page=7)} == writers[-1]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_facts_that_lost_the_race_to_be_the_first_are_joined_to_those_that_won(
+    database: Database, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """So many times another writer inserts the notification in the moment of the write."""
+    read_model, other = ReadModel(database), ReadModel(database)
+    first, second = (new_notification_id(START_MS) for _ in range(2))
+    real, races = ReadModel._write, list(range(lost))
+
+    async def racing(model: ReadModel, operations: list[UpdateOne]) -> list[UpdateOne]:
+        if model is read_model and races:
+            races.pop()
+            await other.merge({first: Facts(Head(0, 1, 2, PROCESSING), START_MS)})
+            # What the database answers to an upsert whose document was inserted meanwhile.
+            return [operations[0], *await real(model, operations[1:])] if len(operations) > 1 else operations
+        return await real(model, operations)
+
+    monkeypatch.setattr(ReadModel, "_write", racing)
+    await read_model.merge({one: Facts(Head(0, 2, 1, QUEUED), START_MS + 1) for one in (first, second)})
+
+    heads = {one: facts.head async for one, facts in read_model.stream()}
+    assert heads == {first: Head(0, 2, 1, QUEUED), second: Head(0, 2, 1, QUEUED)}
+
+
+async def test_a_race_that_is_lost_for_ever_can_be_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def always(_: ReadModel, operations: list[UpdateOne]) -> list[UpdateOne]:
+        return operations
+
+    monkeypatch.setattr(ReadModel, "_write", always)
+    with pytest.raises(Unavailable):
+        await ReadModel(database).merge({new_notification_id(START_MS): Facts(Head(0, 2, 1, QUEUED), START_MS)})
 
 
 async def test_a_walk_over_all_documents_can_be_taken_up_again(database: Database) -> None:

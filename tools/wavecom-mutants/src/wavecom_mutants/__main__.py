@@ -56,14 +56,16 @@ def _run(plan: Plan, *, whole: bool) -> Verdict:
 @contextmanager
 def _servers(plan: Plan) -> Iterator[Mapping[str, str]]:
     """The environment of the tests: with a broker and a database where some of them need those."""
+    # Told that it is a machine's run, hypothesis tries the same examples every time.
+    environment = os.environ | {"CI": "true"}
     if not any(group.servers for group in plan.groups):
-        yield os.environ
+        yield environment
         return
     stack = Stack(RunFolder(ROOT / ".run" / f"mutants-{os.getpid()}"), os.environ, print)
     try:
         infra = stack.start_infra()
         urls = {RABBITMQ_URL: infra.broker_url, MONGODB_URL: infra.mongodb_url}
-        yield os.environ | urls | ({MANAGEMENT_URL: infra.management_url} if infra.management_url else {})
+        yield environment | urls | ({MANAGEMENT_URL: infra.management_url} if infra.management_url else {})
     finally:
         stack.stop()
         shutil.rmtree(stack.folder.root, ignore_errors=True)

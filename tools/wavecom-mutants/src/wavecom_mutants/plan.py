@@ -40,12 +40,14 @@ class Group:
         modules: files, relative to the repository.
         tests: files and folders, relative to the repository.
         servers: whether these tests need the broker and the database.
+        without: tests among these that are not run, since they take long and others see the same.
     """
 
     name: str
     modules: Sequence[Path]
     tests: Sequence[Path]
     servers: bool = False
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ def _group(told: dict[str, Any], root: Path) -> Group:
     for test in told["tests"]:
         if not (root / test).exists():
             raise PlanError(f"The tests {test} of the group {told['name']} are not there")
-    return Group(told["name"], modules, [Path(test) for test in told["tests"]], told.get("servers", False))
+    tests = [Path(test) for test in told["tests"]]
+    return Group(told["name"], modules, tests, told.get("servers", False), told.get("without", []))
 
 
 def _files(names: Sequence[str], root: Path) -> Iterator[Path]:

@@ -66,7 +66,7 @@ def _settings(group: Group, skipped: Sequence[str]) -> str:
         "only_mutate": [source_of(module) for module in group.modules],
         "do_not_mutate_patterns": list(skipped),
         "also_copy": sorted({test.parts[0] for test in group.tests} | {"conftest.py"}),
-        "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", *(f"--deselect={test}" for test in group.without)],
         "pytest_add_cli_args_test_selection": [str(test) for test in group.tests],
         "timeout_multiplier": _TIMES,
         "timeout_constant": _MORE_S,
