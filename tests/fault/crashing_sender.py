@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sms_sender.channel import CHANNEL
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import types
@@ -83,4 +84,4 @@ def set_clock(ahead_s: int) -> None:
 if __name__ == "__main__":
     set_clock(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     plant(sys.argv[1], Path(sys.argv[2]))
-    run_sender("sms", SenderSettings, lambda settings: SimulatedProvider(settings.simulation))
+    run_sender(CHANNEL, SenderSettings, lambda settings: SimulatedProvider(settings.simulation))

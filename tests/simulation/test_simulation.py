@@ -9,7 +9,7 @@ import pytest
 import structlog
 from status_projector import recovery
 from status_projector.recovery import Order
-from wavecom_common.delivery import loop as delivery_loop
+from wavecom_common.delivery import claim, give_up
 from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
 from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.incoming import Link, Raw
@@ -79,7 +79,8 @@ def test_a_lease_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> No
         decision = decide(found, owner=owner, now_ms=now_ms)
         return Resume() if isinstance(decision, LookAgain) else decision
 
-    monkeypatch.setattr(delivery_loop, "decide", ignore_lease)
+    for stage in (claim, give_up):
+        monkeypatch.setattr(stage, "decide", ignore_lease)
     assert first_wrong(PLANTED, "although the first caller lives") is not None
 
 

@@ -88,12 +88,17 @@ class SimulatedProvider:
     """A provider that takes its time, fails, refuses or never answers; it remembers who called."""
 
     name = "simulated"
+    # It takes several in one call, and then their answers come together or not at all.
+    max_batch = 3
 
     def __init__(self, process: Process, chaos: Chaos, calls: dict[str, list[Call]], wrong: list[str]) -> None:
         self._process = process
         self._chaos = chaos
         self._calls = calls
         self._wrong = wrong
+
+    async def deliver_batch(self, attempts: Sequence[Attempt]) -> Sequence[DeliveryOutcome]:
+        return await asyncio.gather(*[self.deliver(attempt) for attempt in attempts])
 
     async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
         await self._process.step(may_fail=False)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 from prometheus_client import REGISTRY
-from wavecom_common.delivery import connections, loop
+from wavecom_common.delivery import connections, turns
 from wavecom_common.delivery.port import NotReady
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import TransientFailure
@@ -96,7 +96,7 @@ async def test_a_lost_link_or_a_stop_ends_the_wait_and_leaves_nothing_behind() -
 async def test_a_message_that_is_handled_alone_is_not_blamed_for_a_provider_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "_ALONE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(turns, "_ALONE_PATIENCE_S", 0.05)
     adapter = Connecting(2)
     bench = Bench(adapter)
     adapter.away = AWAY

@@ -53,3 +53,14 @@ async def test_every_call_is_on_record_with_its_key(tmp_path: Path) -> None:
         await provider.close()
     lines = [orjson.loads(line) for line in record.read_text().splitlines()]
     assert lines == [{"key": "n:1", "notificationId": "n", "attempt": 1, "messageBytes": 5, "atMs": 5}] * 2
+
+
+async def test_attempts_of_one_call_wait_together_and_have_a_chance_each() -> None:
+    clock = StoppedClock()
+    provider = SimulatedProvider(Simulation(0.5, 100, 100, seed=3, max_batch=50), clock)
+    outcomes = await provider.deliver_batch([an_attempt(number) for number in range(50)])
+    assert clock.waits_s == [0.1]
+    assert {type(outcome) for outcome in outcomes} == {Delivered, TransientFailure}
+    assert [one.provider_message_id for one in outcomes if isinstance(one, Delivered)] == [
+        f"simulated-n:{number}" for number, one in enumerate(outcomes) if isinstance(one, Delivered)
+    ]

@@ -153,6 +153,19 @@ class Answering:
         """Nothing to close."""
 
 
+class Batching(Answering):
+    """An adapter that takes several attempts in a call."""
+
+    def __init__(self, max_batch: int) -> None:
+        super().__init__()
+        self.max_batch = max_batch
+        self.batches: list[int] = []
+
+    async def deliver_batch(self, attempts: Sequence[Attempt]) -> Sequence[DeliveryOutcome]:
+        self.batches.append(len(attempts))
+        return [await self.deliver(attempt) for attempt in attempts]
+
+
 class Connecting(Answering):
     """An adapter with so many connections, which can be had or not, and which break before they hand over."""
 

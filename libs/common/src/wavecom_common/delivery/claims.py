@@ -6,8 +6,16 @@ finds decides what its sender does; see `decide`.
 
 from dataclasses import dataclass
 
+from wavecom_proto.v1.events_pb2 import Event
+
+from wavecom_common.events import types
 from wavecom_common.events.outcomes import DeliveryOutcome
 from wavecom_common.storage.ledger import Claim
+
+
+def attempt_key(event: Event) -> str:
+    """The ledger's key of the attempt that `event` orders; what orders none has one that no attempt has."""
+    return f"{event.notification_id}:{event.attempt}" if event.type == types.DISPATCHED else event.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +47,8 @@ Decision = Call | Resume | Repeat | LookAgain
 def decide(found: Claim | None, *, owner: str, now_ms: int) -> Decision:
     """What `owner` does about an attempt, given the claim that was there before its own (None: its own is the first).
 
-    It asks only for attempts it has not in hand, so a claim of its own without an outcome was made by a write whose
-    answer was lost: nothing was called under it.
+    It asks only for attempts that are not in flight here, so a claim of its own without an outcome was made by a write
+    whose answer was lost: nothing was called under it.
     """
     if found is None:
         return Call()

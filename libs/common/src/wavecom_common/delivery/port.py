@@ -1,5 +1,6 @@
 """What a channel supplies: an adapter that makes provider calls and says how each went."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -50,6 +51,23 @@ class Adapter(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class BatchAdapter(Adapter, Protocol):
+    """One provider of one channel that takes several attempts in one call, and any number of calls at once."""
+
+    @property
+    def max_batch(self) -> int:
+        """Attempts in one call at most; 1: each has a call of its own."""
+        ...
+
+    async def deliver_batch(self, attempts: Sequence[Attempt]) -> Sequence[DeliveryOutcome]:
+        """Make one call for 1 to `max_batch` attempts: an outcome for each, in order.
+
+        An exception, as the time-out, is taken for `UnknownOutcome` of all of them.
+        """
         ...
 
 

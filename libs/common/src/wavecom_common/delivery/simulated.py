@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -24,6 +25,8 @@ class Simulation:
     max_delay_ms: int
     seed: int | None = None
     calls_file: str | None = None
+    # Attempts it takes in one call.
+    max_batch: int = 1
 
 
 class SimulatedProvider:
@@ -35,20 +38,28 @@ class SimulatedProvider:
         self._simulation = simulation
         self._clock = clock
         self._random = random.Random(simulation.seed)
+        self.max_batch = simulation.max_batch
         self._calls: int | None = None
         if simulation.calls_file is not None:
             self._calls = os.open(simulation.calls_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def deliver(self, attempt: Attempt) -> DeliveryOutcome:
         """Wait a while, then succeed or fail for now."""
-        self._record(attempt)
+        [outcome] = await self.deliver_batch([attempt])
+        return outcome
+
+    async def deliver_batch(self, attempts: Sequence[Attempt]) -> Sequence[DeliveryOutcome]:
+        """Wait a while, once, then succeed or fail for now with each."""
+        for attempt in attempts:
+            self._record(attempt)
         delay_ms = self._random.uniform(self._simulation.min_delay_ms, self._simulation.max_delay_ms)
-        fails = self._random.random() >= self._simulation.success_rate
+        fails = [self._random.random() >= self._simulation.success_rate for _ in attempts]
         if delay_ms > 0:
             await self._clock.sleep(delay_ms / 1000)
-        if fails:
-            return TransientFailure("the simulated provider failed")
-        return Delivered(f"simulated-{attempt.dedup_key}")
+        return [
+            TransientFailure("the simulated provider failed") if one else Delivered(f"simulated-{attempt.dedup_key}")
+            for attempt, one in zip(attempts, fails, strict=True)
+        ]
 
     async def close(self) -> None:
         """Close the record of calls."""

@@ -44,6 +44,8 @@ class SenderSettings(Settings):
     simulated_max_delay_ms: int = Field(default=0, ge=0)
     simulated_seed: int | None = None
     simulated_calls_file: str | None = None
+    # Attempts it takes in one call.
+    simulated_max_batch: int = Field(default=1, ge=1, le=1_000)
 
     @property
     def simulation(self) -> Simulation:
@@ -54,6 +56,7 @@ class SenderSettings(Settings):
             max_delay_ms=max(self.simulated_min_delay_ms, self.simulated_max_delay_ms),
             seed=self.simulated_seed,
             calls_file=self.simulated_calls_file,
+            max_batch=self.simulated_max_batch,
         )
 
 

@@ -1,8 +1,8 @@
 """The delivery ledger: who claimed an attempt, until when, and how it ended.
 
 A claim is inserted before the provider is called and its outcome is stored before anything is published, so whoever
-gets the attempt again knows what was done. Writes of concurrent attempts go to the database together. Claim and outcome
-are a document each: a batch of inserts costs the server a quarter of the same batch of updates.
+gets the attempt again knows what was done. Claim and outcome are a document each: a batch of inserts costs the server a
+quarter of the same batch of updates.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from typing import Final
 
 from wavecom_common.events import outcomes
 from wavecom_common.events.outcomes import DeliveryOutcome
-from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable, WavecomError
@@ -27,8 +26,6 @@ from wavecom_common.telemetry.logs import get_logger
 
 # Renewed at a third of its time, so an owner that lives keeps it, and one that died is taken over from soon.
 LEASE_S: Final = 10.0
-_MAX_BATCH: Final = 500
-_LINGER_S: Final = 0.020
 
 _KINDS: Final[dict[str, type[DeliveryOutcome]]] = {
     kind.__name__: kind
@@ -84,9 +81,6 @@ class Ledger(Component):
         self._clock = clock or database.clock
         self._lease_ms = round(lease_s * 1000)
         self._held: dict[str, int] = {}
-        self._claims: Batcher[str, Claim | None] = Batcher(
-            self._insert, max_items=_MAX_BATCH, linger_s=_LINGER_S, max_in_flight=2
-        )
         self._renewal: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -102,19 +96,34 @@ class Ledger(Component):
         return self._clock.now_ms()
 
     async def claim(self, key: str) -> Claim | None:
-        """Claim one attempt; see `claim_all`."""
-        [found] = await self.claim_all([key])
-        return found
-
-    async def claim_all(self, keys: Sequence[str]) -> list[Claim | None]:
-        """Claim attempts. For each, None: it is ours, and nobody claimed it before; else the claim that is there.
-
-        That may be our own, when its insert was done although its answer was lost.
+        """Claim one attempt; see `claim_all`.
 
         Raises:
-            Unavailable: for one of them it cannot be said who has it. Those that are ours are held all the same.
+            Unavailable: it cannot be said who has it.
         """
-        return await self._claims.submit_all(keys)
+        [found] = await self.claim_all([key])
+        if isinstance(found, WavecomError):
+            raise found
+        return found
+
+    async def claim_all(self, keys: Sequence[str]) -> list[Claim | WavecomError | None]:
+        """Claim attempts in one write, each asked for once. For each, None: it is ours, and was never claimed before.
+
+        Else the claim that is there, which may be our own, when its insert was done although its answer was lost; or
+        the error in its place: it cannot be said who has this one.
+        """
+        metrics.BATCH_SIZE.labels("claim").observe(len(keys))
+        await self._database.hear_time()
+        now_ms = self._clock.now_ms()
+        lease_until_ms = now_ms + self._lease_ms
+        at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)
+        documents: list[Document] = [
+            {"_id": key, "at": at, "owner": self.owner, "leaseUntil": lease_until} for key in keys
+        ]
+        known = {keys[index] for index in await insert_new(self._collection, documents)}
+        self._held.update(dict.fromkeys(set(keys) - known, lease_until_ms))
+        found = await self._found(known) if known else {}
+        return [found.get(key) for key in keys]
 
     async def take_over(self, key: str, found: Claim) -> bool:
         """Claim an attempt whose owner let its lease run out; False when somebody else was faster, or it is settled."""
@@ -156,20 +165,6 @@ class Ledger(Component):
         for one in settled:
             self._held.pop(one.key, None)
         return [found.get(one.key) or Claim(self.owner, 0, one.outcome, one.ended_at_ms) for one in settled]
-
-    async def _insert(self, keys: list[str]) -> Sequence[Claim | BaseException | None]:
-        metrics.BATCH_SIZE.labels("claim").observe(len(keys))
-        await self._database.hear_time()
-        now_ms = self._clock.now_ms()
-        lease_until_ms = now_ms + self._lease_ms
-        at, lease_until = DatetimeMS(now_ms), DatetimeMS(lease_until_ms)
-        documents: list[Document] = [
-            {"_id": key, "at": at, "owner": self.owner, "leaseUntil": lease_until} for key in keys
-        ]
-        known = {keys[index] for index in await insert_new(self._collection, documents)}
-        self._held.update(dict.fromkeys(set(keys) - known, lease_until_ms))
-        found = await self._found(known) if known else {}
-        return [found.get(key) for key in keys]
 
     async def _found(self, known: set[str]) -> dict[str, Claim | WavecomError]:
         """What the claims that are there say; in the place of one that cannot be found, the error.

@@ -1,7 +1,6 @@
-"""One provider call: what is asked for, and what its end, any end, says about it."""
+"""The second stage of a delivery: the provider call, and what its end, any end, says about it."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -18,7 +17,7 @@ from wavecom_common.events.outcomes import (
     UnknownOutcome,
     checked,
 )
-from wavecom_common.events.payloads import Payload, payload_of
+from wavecom_common.events.payloads import Payload
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 
@@ -35,25 +34,21 @@ class _NotMade:
     error: str
 
 
-class Calling:
+class CallStage:
     """Makes the calls to one provider. `timeout_s` is for a call alone: its connection is ready before it begins."""
 
     def __init__(self, provider: str, *, timeout_s: float) -> None:
         self._provider = provider
         self._timeout_s = timeout_s
 
-    async def call(
-        self, event: Event, line: Line, payloads: Mapping[str, Payload], draining: asyncio.Event
-    ) -> DeliveryOutcome:
-        """How the attempt which `event` orders went; `payloads` holds what it names. The line is released.
+    async def call(self, event: Event, payload: Payload | None, line: Line, draining: asyncio.Event) -> DeliveryOutcome:
+        """How the attempt which `event` orders went, delivering `payload`. The line is released.
 
         Raises:
             Draining: the connection broke before the call was handed over, and the process stops.
         """
-        name = event.content.payload_id
-        payload = payloads.get(name) if name else payload_of(event.content)
         if payload is None:
-            _log.error("payload_missing", notification_id=event.notification_id, payload_id=name)
+            _log.error("payload_missing", notification_id=event.notification_id, payload_id=event.content.payload_id)
             return PermanentFailure("what was to be delivered is not stored any more")
         begun_s = perf_counter()
         with spans.provider_call(event, self._provider) as span:
