@@ -1,9 +1,10 @@
 """One connection of an HTTP server: uvicorn's protocol, with limits to what its client can make it hold."""
 
 from asyncio import TimerHandle, Transport
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Final, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wavecom_common.hosting.http_limits import Connections
@@ -44,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Take it in, if there is room."""
         super().connection_made(transport)
+        self.flow = _ReadingNoFurther(transport, self.pipeline)
         if self._connections.opened(self):
             self._arm(self._limits.head_s, self._head_is_late)
         else:
@@ -62,13 +64,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._drop(len(data))
             return
         self._unparsed_bytes += len(data)
+        kept_bytes = self._unparsed_bytes
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._in_head or self._unparsed_bytes:
             self._unfinished(len(data))
         if self.pipeline:
-            self._connections.hold_queue(self, len(data) + _QUEUED_BYTES * len(self.pipeline))
+            # Nothing more is read before all of them are begun.
+            self._connections.hold_queue(self, kept_bytes + _QUEUED_BYTES * len(self.pipeline))
         cycle = self.cycle
         if cycle is not None and cycle.more_body and cycle.transport is self.transport:
             # Its answer may come before its end. The cycle runs from the next turn of the loop on.
@@ -116,9 +120,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """An answer is on its way; what its client still sends of the request is dropped."""
         has_next = bool(self.pipeline)
         super().on_response_complete()
-        if has_next and not self.pipeline:
-            self._connections.hold_queue(self, 0)
-        if has_next or self.transport.is_closing():
+        if has_next:
+            self._next_begins()
+            return
+        # The cycle stays as long as the connection, and nobody reads on.
+        self.cycle.body = bytearray()
+        if self.transport.is_closing():
             return
         self._connections.waits(self)
         if self.cycle.more_body and not self._hung_up:
@@ -177,6 +184,12 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         self._end_with(_FULL)
+
+    def _next_begins(self) -> None:
+        if not self.pipeline:
+            self._connections.hold_queue(self, 0)
+            if self.cycle.more_body:
+                self._connections.waits(self)
 
     def _writes(self) -> bool:
         unread_bytes: int = self.transport.get_write_buffer_size()
@@ -258,3 +271,15 @@ class _ReadingOn:
         self.write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
         self.close = protocol.close_after_body
+
+
+class _ReadingNoFurther(FlowControl):
+    """Reads on only when no request waits for the one before it: else each answer would buy one more read to keep."""
+
+    def __init__(self, transport: Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
