@@ -1,10 +1,12 @@
 """What was refused although the broker may have it is withdrawn, before the client hears or as soon as can be."""
 
 import asyncio
+import gc
 
 import pytest
 from ingest_api.routes import BATCH, NOTIFICATIONS
 from ingest_api.withdrawals import Withdrawals
+from wavecom_common.channels.request import ChannelRequest
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.testing.builders import a_request
@@ -107,6 +109,29 @@ async def test_without_a_database_the_client_is_refused_and_the_withdrawal_follo
     await withdrawals.drain()
 
     assert ledger.withdrawn == {pipeline.events[0].notification_id}
+
+
+@pytest.mark.parametrize("path", [NOTIFICATIONS, BATCH])
+async def test_a_withdrawal_that_waits_holds_nothing_of_what_was_to_be_delivered(
+    client, pipeline, ledger, failing, withdrawals, path
+):
+    failing(ledger)
+    ledger.failure = Unavailable("x")
+    marked = SMS | {"message": f"of this test, for {path}"}
+    body = marked if path == NOTIFICATIONS else {"notifications": [marked, marked, {}]}
+    answer = await client.post(path, json=body, headers={"Idempotency-Key": "key-1"})
+    assert answer.status_code == 503
+
+    def kept() -> bool:
+        gc.collect()
+        requests = [one for one in gc.get_objects() if issubclass(type(one), ChannelRequest)]
+        return any(one.message == marked["message"] for one in requests)
+
+    await eventually(lambda: not kept(), what="the end of what the request held")
+    assert ledger.withdrawn == set()
+    ledger.failure = None
+    await withdrawals.drain()
+    assert ledger.withdrawn == {event.notification_id for event in pipeline.events}
 
 
 async def test_what_waits_for_the_database_is_bounded(ledger, pipeline, clock):

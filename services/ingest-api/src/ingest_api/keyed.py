@@ -66,6 +66,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Withdrawn:
+    """A record after the attempt to withdraw it, and which of its notifications are withdrawn; None: it was not."""
+
+    found: KeyRecord | None
+    withdrawn: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer, and whether it is that of an earlier request."""
 
@@ -134,9 +142,7 @@ class IdempotentRequests:
             await self._acceptor.publish(events, budget)
             await self._complete(record_id, record, answer, budget)
         except Unconfirmed:
-            known = await self._withdrawals.carry_out(
-                lambda: self._take_back(record_id, record, wanted), count=len(events), by_s=budget.answer_by_s
-            )
+            known = await self._take_back(record_id, record, events, wanted, budget)
             if known is None:
                 raise
             return Answered(known, replayed=False)
@@ -154,7 +160,9 @@ class IdempotentRequests:
         """What a withdrawn record stands for: it has an answer now, or other ids."""
 
         async def resolved() -> KeyRecord:
-            answer = await self._settle(record_id, record, wanted)
+            events = wanted.events(record)
+            withdrawn = await self._withdrawals.withdraw(self._withdrawals.ends(events))
+            answer = await self._settle(record_id, record, without(events, withdrawn), wanted)
             if answer is not None:
                 return replace(record, answer=answer)
             found = await self._store.renew(record_id, record, self._new_record(record.fingerprint, wanted))
@@ -181,30 +189,47 @@ class IdempotentRequests:
         if found is not None:
             raise _not_concluded()
 
-    async def _take_back(self, record_id: str, record: KeyRecord, wanted: Wanted) -> StoredAnswer | None:
-        """Withdraw the record, unless somebody answers the key with 201. The key's answer; None: nothing is accepted.
+    async def _take_back(
+        self, record_id: str, record: KeyRecord, events: Sequence[Event], wanted: Wanted, budget: Budget
+    ) -> StoredAnswer | None:
+        """Withdraw the record, unless somebody answers the key with 201. The key's answer; None: no other than 503.
+
+        What takes longer goes on without the request, whose memory is given back; the next one of the key concludes.
+        """
+        ends = self._withdrawals.ends(events)
+        done = await self._withdrawals.carry_out(
+            lambda: self._withdraw(record_id, record, ends), count=len(ends), by_s=budget.answer_by_s
+        )
+        if done is None or done.found is None:
+            return None
+        if done.found.answer is not None or done.withdrawn is None:
+            return done.found.answer
+        accepted = without(events, done.withdrawn)
+        try:
+            return await within(budget.answer_by_s, self._settle(record_id, done.found, accepted, wanted))
+        except Unavailable as error:
+            _log.warning("answer_not_stored", error=str(error))
+            return None
+
+    async def _withdraw(self, record_id: str, record: KeyRecord, ends: Sequence[Event]) -> _Withdrawn:
+        """Withdraw the record and, where that is its state now, its notifications.
 
         Raises:
             Unavailable: it is not known yet. Call again.
         """
         found = await self._store.withdraw(record_id, record)
-        if found is None:
-            # Nobody can answer under it any more, nor does anything say whether somebody did.
-            return None
-        if found.answer is not None:
-            return found.answer
-        if found.notification_ids != record.notification_ids:
-            # They were withdrawn, all of them, before others came in their place.
-            return None
-        return await self._settle(record_id, found, wanted)
+        # None: nobody can answer under it any more, nor does anything say whether somebody did. Other ids: these were
+        # withdrawn, all of them, before others came in their place.
+        if found is None or found.answer is not None or found.notification_ids != record.notification_ids:
+            return _Withdrawn(found, None)
+        return _Withdrawn(found, await self._withdrawals.withdraw(ends))
 
-    async def _settle(self, record_id: str, record: KeyRecord, wanted: Wanted) -> StoredAnswer | None:
+    async def _settle(
+        self, record_id: str, record: KeyRecord, accepted: Sequence[Accepted], wanted: Wanted
+    ) -> StoredAnswer | None:
         """The answer of a withdrawn record, stored: to what senders had already. None: they had nothing of it."""
-        events = wanted.events(record)
-        withdrawn = await self._withdrawals.withdraw(self._withdrawals.ends(events))
-        if len(withdrawn) == len(events):
+        if not any(isinstance(one, Event) for one in accepted):
             return None
-        accepted = without(events, withdrawn)
         answer = wanted.answer(accepted)
         found = await self._store.complete(record_id, record, answer)
         if found is not None:

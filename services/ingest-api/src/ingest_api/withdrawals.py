@@ -17,6 +17,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from ingest_api.sinks import EventSink
 
 # Notifications whose withdrawal is not done yet; with the database away for longer than these last, some are left out.
+# Each holds about a kilobyte: its end, without content.
 MAX_PENDING: Final = 10_000
 # A sender or the sweeper publishes the same event when this is not confirmed.
 _REPORT_TIMEOUT_S: Final = 30.0
@@ -101,7 +102,8 @@ class Withdrawals(Component):
     async def carry_out(self, step: Callable[[], Awaitable[Result]], *, count: int, by_s: float) -> Result | None:
         """The result of a step that withdraws `count` notifications; None when it takes longer than `by_s`.
 
-        Then it goes on, and is repeated until it is done. `by_s` is of the loop's clock.
+        Then it goes on, and is repeated until it is done: the step must hold nothing of what the notifications say.
+        `by_s` is of the loop's clock.
         """
         if self._pending + count > self._max_pending:
             metrics.WITHDRAWALS.labels("dropped").inc(count)
