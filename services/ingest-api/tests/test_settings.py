@@ -3,6 +3,7 @@
 import pytest
 from ingest_api.settings import IngestSettings
 from wavecom_common.kernel.errors import ConfigurationError
+from wavecom_common.storage.indexes import LEDGER_DAYS
 
 
 def test_without_any_setting_the_defaults_hold(monkeypatch):
@@ -13,6 +14,15 @@ def test_without_any_setting_the_defaults_hold(monkeypatch):
     assert (settings.http_port, settings.max_attempts, settings.cors_origin_list) == (3000, 3, [])
     assert settings.allowed_host_list == ["localhost", "127.0.0.1", "[::1]", "127.0.0.1"]
     assert settings.status_query_target == "dns:///127.0.0.1:50051"
+
+
+def test_a_key_is_not_kept_for_longer_than_the_ledger_remembers(monkeypatch):
+    monkeypatch.setenv("WAVECOM_IDEMPOTENCY_KEY_HOURS", str(13 * 24))
+    assert IngestSettings.load().idempotency_key_hours == (LEDGER_DAYS - 1) * 24
+
+    monkeypatch.setenv("WAVECOM_IDEMPOTENCY_KEY_HOURS", str(13 * 24 + 1))
+    with pytest.raises(ConfigurationError, match=r"WAVECOM_IDEMPOTENCY_KEY_HOURS: .* less than or equal to 312"):
+        IngestSettings.load()
 
 
 def test_origins_are_separated_by_commas(monkeypatch):

@@ -7,6 +7,7 @@ from wavecom_common.channels.request import MAX_ATTEMPTS
 from wavecom_common.events import codec
 from wavecom_common.hosting.http_limits import HttpLimits
 from wavecom_common.hosting.settings import GrpcSettings
+from wavecom_common.storage.indexes import LEDGER_SURE_DAYS
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
 from ingest_api.idempotency import CLIENT_HEADERS
@@ -37,8 +38,9 @@ class IngestSettings(GrpcSettings):
     accept_timeout_s: float = Field(5.0, gt=0)
     # A notification whose message, subject and metadata are larger together is stored once; its events only name it.
     refer_above_bytes: int = Field(8_192, ge=0)
-    # How long a repeated Idempotency-Key is answered with the first answer.
-    idempotency_key_hours: float = Field(24.0, gt=0, le=24 * 365)
+    # How long a repeated Idempotency-Key is answered with the first answer. A key without one publishes again, and the
+    # delivery ledger keeps that from being sent again, for as long as it is sure to remember.
+    idempotency_key_hours: float = Field(24.0, gt=0, le=LEDGER_SURE_DAYS * 24)
     # The headers that name a client, separated by commas: every client has idempotency keys of its own.
     client_headers: str = ",".join(CLIENT_HEADERS)
     # In notifications of one channel that wait: the first two are told in the log and the metrics, from the third on

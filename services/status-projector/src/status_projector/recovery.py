@@ -10,7 +10,7 @@ from typing import Final
 
 from wavecom_common.delivery.policy import FAIL, unknown_action
 from wavecom_common.events import routing, types
-from wavecom_common.storage.indexes import LEDGER_DAYS
+from wavecom_common.storage.indexes import LEDGER_SURE_DAYS
 from wavecom_proto.v1.events_pb2 import Event
 
 # The kinds of what is sent again.
@@ -19,8 +19,7 @@ ATTEMPT: Final = "attempt"
 RETRY: Final = "retry"
 FORGOTTEN: Final = "forgotten"
 
-# A day less than the ledger keeps, for clocks and for what is still on its way.
-FORGOTTEN_AFTER_MS: Final = (LEDGER_DAYS - 1) * 24 * 3600 * 1000
+FORGOTTEN_AFTER_MS: Final = LEDGER_SURE_DAYS * 24 * 3600 * 1000
 FORGOTTEN_ERROR: Final = "nobody knows any more whether it was sent"
 _LOST_ERROR: Final = "the request was lost with the broker's data before it was stored"
 

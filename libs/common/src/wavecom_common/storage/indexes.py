@@ -12,6 +12,8 @@ from wavecom_common.storage.pointer import Pointers
 # Longer than the longest delay and the oldest message: a claim that is forgotten lets its attempt be made again.
 # An outcome is younger than its claim, so it is never forgotten first.
 LEDGER_DAYS: Final = 14
+# What is not older the ledger is sure to remember: a day less, for clocks and for what is still on its way.
+LEDGER_SURE_DAYS: Final = LEDGER_DAYS - 1
 
 INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
     names.NOTIFICATIONS: [
