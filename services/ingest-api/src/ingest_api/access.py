@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.types import Scope
+from wavecom_common.hosting.hosts import host_name
 
 from ingest_api.errors import Refusal
 
@@ -26,7 +27,6 @@ ORIGIN_PATTERN: Final = re.compile(
     r"\*|[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(\d{1,5}|\*))?", re.IGNORECASE
 )
 
-_HOST_HEADER: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~%-]+)(:\d{0,5})?")
 _PORTS: Final = ":*"
 # Decisions are remembered by what was sent; an attacker who sends ever new ones only displaces them.
 _REMEMBERED: Final = 64
@@ -109,12 +109,6 @@ def _refuse_host(host: bytes | None, http_version: str) -> None:
     raise Refusal(
         421, "This host is not served here; the operator lists those that are in WAVECOM_ALLOWED_HOSTS", reason="host"
     )
-
-
-def host_name(header: bytes) -> bytes | None:
-    """The name in a Host header, in small letters and without a port; None when it is none. Pure."""
-    match = _HOST_HEADER.fullmatch(header.lower())
-    return match[1] if match else None
 
 
 def _check_given_once(scope: Scope) -> None:

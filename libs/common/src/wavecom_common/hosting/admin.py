@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from wavecom_common.hosting.hosts import OnlyByAddress
 
 Reasons = Callable[[], Sequence[str]]
 
@@ -36,7 +39,8 @@ def admin_app(not_ready: Reasons, not_serving: Reasons) -> Starlette:
             Route("/health/ready", ready),
             Route("/health/serving", serving),
             Route("/metrics", figures),
-        ]
+        ],
+        middleware=[Middleware(OnlyByAddress)],
     )
 
 

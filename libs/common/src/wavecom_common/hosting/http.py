@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,9 +14,6 @@ from wavecom_common.hosting.http_protocol import BoundedProtocol
 from wavecom_common.kernel.component import Server
 from wavecom_common.kernel.errors import ConfigurationError
 from wavecom_common.telemetry.logs import get_logger
-
-# Beside the connections of clients: those to broker and database, files, what Python needs.
-_OTHER_FILES: Final = 256
 
 _log = get_logger()
 
@@ -33,8 +28,10 @@ class _Server(uvicorn.Server):
 class HttpServer(Server):
     """Serves `app` on `host:port` (0: any free one, see `port`) with uvicorn; a component of a process.
 
+    The process has to allow itself an open file for each of its `connections`: see `open_files`.
+
     Raises:
-        ConfigurationError: at start, when the port is taken or the process may not open `limits.connections` files.
+        ConfigurationError: at start, when the port is taken.
     """
 
     def __init__(
@@ -49,7 +46,7 @@ class HttpServer(Server):
         self.port = port
         self._name = name
         self._host = host
-        self._limits = limits
+        self.connections = limits.connections
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -72,7 +69,6 @@ class HttpServer(Server):
 
     async def start(self) -> None:
         """Bind the port and serve."""
-        _allow_open_files(self._name, self._limits.connections)
         listener = self._bind()
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
@@ -105,15 +101,3 @@ class HttpServer(Server):
                 f"{self._name}: cannot listen on {self._host}:{self.port}: {error.strerror}"
             ) from error
         return listener
-
-
-def _allow_open_files(name: str, connections: int) -> None:
-    """Each connection is an open file, of which shells and containers allow 1,024 until more are asked for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise ConfigurationError(
-            f"{name}: {connections:,} connections need {wanted:,} open files, and {hard:,} are allowed (ulimit -Hn)"
-        )
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

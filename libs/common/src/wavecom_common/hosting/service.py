@@ -14,6 +14,8 @@ import uvloop
 
 from wavecom_common.hosting.admin import admin_app
 from wavecom_common.hosting.http import HttpServer
+from wavecom_common.hosting.http_limits import HttpLimits
+from wavecom_common.hosting.open_files import allow_open_files
 from wavecom_common.hosting.settings import AnySettings, Settings
 from wavecom_common.kernel.component import Component, Server
 from wavecom_common.kernel.errors import ConfigurationError
@@ -26,6 +28,9 @@ _log = get_logger()
 # Exit statuses, as sysexits.h has them.
 EX_OK = 0
 EX_CONFIG = 78
+
+# Of the admin port: probes, Prometheus, an operator.
+_ADMIN_LIMITS: Final = HttpLimits(connections=64)
 
 # Objects made and not freed before the youngest are looked at; Python's own number is 700.
 _COLLECT_AFTER: Final = 10_000
@@ -79,7 +84,8 @@ async def run(name: str, settings: AnySettings, build: Callable[[AnySettings], S
 
     servers = [component for component in components if isinstance(component, Server)]
     health = admin_app(lambda: reasons(components), lambda: reasons(servers))
-    admin = HttpServer(health, name="admin", host=settings.admin_host, port=settings.admin_port)
+    admin = HttpServer(health, name="admin", host=settings.admin_host, port=settings.admin_port, limits=_ADMIN_LIMITS)
+    allow_open_files(sum(one.connections for one in (admin, *components) if isinstance(one, HttpServer)))
     begun: list[Component] = []
     try:
         for component in [admin, *components]:
