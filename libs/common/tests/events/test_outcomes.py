@@ -31,6 +31,8 @@ def test_what_is_no_outcome_is_an_unknown_one(told: object) -> None:
     [
         (Delivered("a\ud800b"), Delivered("a?b")),
         (PermanentFailure("no \udfff"), PermanentFailure("no ?")),
+        (TransientFailure("e" * 1_000_000), TransientFailure("e" * 500)),
+        (Throttled("e" * 501, 1.5), Throttled("e" * 500, 1.5)),
         (Throttled("busy", float("inf")), TransientFailure("busy")),
         (Throttled("busy", float("nan")), TransientFailure("busy")),
         (Throttled("busy", BROKEN), TransientFailure("busy")),

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Final
+
+# Of what a provider says. It is stored with the outcome, published and shown in the timeline.
+MAX_TEXT_CHARACTERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,15 @@ def checked(told: object) -> DeliveryOutcome:
     """What an adapter returned, as something that can be stored and told: an adapter is not ours to trust.
 
     What is no outcome, or holds something else than it says, is an unknown outcome: the call was made. Text that is not
-    Unicode is mended, and a wait that is no number of seconds is left out.
+    Unicode is mended, what is longer than `MAX_TEXT_CHARACTERS` is cut off, and a wait that is no number of seconds is
+    left out.
     """
     if not isinstance(told, DeliveryOutcome):
         return UnknownOutcome(f"the adapter returned {type(told).__name__}, which is no outcome")
     text: object = told.provider_message_id if isinstance(told, Delivered) else told.error
     if not isinstance(text, str):
         return UnknownOutcome(f"the adapter's {type(told).__name__} holds no text")
-    mended = text.encode("utf-8", "replace").decode()
+    mended = text[:MAX_TEXT_CHARACTERS].encode("utf-8", "replace").decode()
     if isinstance(told, Throttled):
         wait_s = told.retry_after_s
         return Throttled(mended, wait_s) if _is_a_time(wait_s) else TransientFailure(mended)
