@@ -175,6 +175,10 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     ),
     "probe of no port": (lambda m: _app(m)["readinessProbe"]["httpGet"].update(port="http"), "asks port http"),
     "probe of no path": (lambda m: _app(m)["readinessProbe"]["httpGet"].update(path="/ready"), "nobody answers"),
+    "start that waits for the broker": (
+        lambda m: _app(m, "ingest-api")["startupProbe"]["httpGet"].update(path="/health/ready"),
+        "startupProbe asks for /health/ready, which fails while the broker is away",
+    ),
     "service of no port": (
         lambda m: _body(m, "Service", "ingest-api")["spec"]["ports"][0].update(targetPort="web"),
         "has no port web",

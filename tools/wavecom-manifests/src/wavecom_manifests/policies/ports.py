@@ -1,4 +1,7 @@
-"""A port is the same in the settings, the container, its probes, the services and whoever connects."""
+"""A port is the same in the settings, the container, its probes, the services and whoever connects.
+
+Readiness alone may ask for what other servers take away: what starts meanwhile has to begin, and what lives to live on.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -15,6 +18,7 @@ from wavecom_manifests.processes import settings_of
 # What a settings' field of a port is called on the container.
 _PORT_NAMES: Final = {"admin_port": "admin", "http_port": "http", "grpc_port": "grpc"}
 _HOSTS: Final = ("admin_host", "http_host", "grpc_host")
+_READY: Final = "/health/ready"
 _ADMIN_PATHS: Final = frozenset(route.path for route in admin_app(list, list).routes if isinstance(route, Route))
 
 
@@ -85,6 +89,8 @@ def _probes(maker: Object, container: Container) -> Iterator[Finding]:
             yield Finding(container.where, f"{name} asks port {asked.get('port')}, which it does not have")
         if settings_of(maker.name) is not None and asked.get("path") not in _ADMIN_PATHS:
             yield Finding(container.where, f"{name} asks for {asked.get('path')}, which nobody answers")
+        if name != "readinessProbe" and asked.get("path") == _READY:
+            yield Finding(container.where, f"{name} asks for {_READY}, which fails while the broker is away")
 
 
 def _service(service: Object, manifests: Manifests) -> Iterator[Finding]:
