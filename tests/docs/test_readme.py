@@ -74,7 +74,7 @@ def test_the_drawing_of_the_topology_has_every_exchange_queue_and_binding() -> N
             exchange, kind = line.replace(",", "").replace(")", "").split(" (")
             exchanges |= dict.fromkeys(expanded(exchange), kind.split()[0])
             continue
-        key, queue = ("" if binding[1] == "every key" else binding[1]), binding[2]
+        key, queue = binding[1], binding[2]
         for one in work if "<queue>" in key else [""]:
             triples = [f"{exchange} {key} {queue}".replace("<queue>", one)]
             drawn |= {tuple(names.split(" ")) for triple in triples for names in expanded(triple)}

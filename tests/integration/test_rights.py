@@ -1,5 +1,6 @@
 """Every process does its work with the rights its Kubernetes manifest gives it on the broker and in the database."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -17,9 +18,11 @@ from aiormq.exceptions import ChannelAccessRefused
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 from status_projector import projection
-from wavecom_common.events import types
+from wavecom_common.events import routing, types
+from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.ids import new_notification_id
+from wavecom_common.messaging import topology
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.live_model import LiveModel
@@ -39,6 +42,8 @@ pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 _REFUSED: Final = re.compile(r"access.refused|not.authorized|not.allowed|unauthorized", re.IGNORECASE)
 _NOTIFICATIONS: Final = 60
 _MANIFESTS: Final = Manifests.read(RENDERED / "prod.yaml")
+_DELAYS_MS: Final = Settings.model_construct().broker_delays_ms
+_WAITS: Final = [routing.retry_name(delay_ms) for delay_ms in _DELAYS_MS]
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,13 @@ class Guarded:
     folder: Path
 
     def environment(self, name: str) -> Mapping[str, str]:
-        """What the process or command of that name gets: its own users, and waits that suit a test."""
+        """What the process or command of that name gets: its own users, and times that suit a test.
+
+        But the manifests' waits before a retry: the rights name them.
+        """
         return os.environ | {
             "WAVECOM_RABBITMQ_URL": self.broker.url_of(name),
             "WAVECOM_MONGODB_URL": self.database.url_of(name),
-            "WAVECOM_RETRY_BASE_DELAY_S": "0.05",
             "WAVECOM_SIMULATED_SUCCESS_RATE": "0.6",
             "WAVECOM_SIMULATED_MIN_DELAY_MS": "1",
             "WAVECOM_SIMULATED_MAX_DELAY_MS": "5",
@@ -86,6 +93,14 @@ def guarded(infra: Any, management_url: str, tmp_path_factory: pytest.TempPathFa
         found.run("topology", "topology", "apply")
         found.run("schema", "database", "apply")
         yield found
+
+
+@pytest.fixture(scope="module")
+def waiting_room(infra: Any, management_url: str) -> Iterator[GuardedBroker]:
+    """Another virtual host with the same users: what waits there comes out into queues that nobody reads."""
+    with guarded_broker(infra.broker_url, management_url, _MANIFESTS) as broker:
+        asyncio.run(topology.apply(broker.url_of("topology"), topology.plan(_DELAYS_MS), settle_s=0))
+        yield broker
 
 
 class Processes:
@@ -238,6 +253,62 @@ async def test_nobody_publishes_what_is_not_theirs_to_tell(guarded: Guarded, use
         events = await amqp_channel.get_exchange("wavecom.events", ensure=False)
         with pytest.raises(ChannelAccessRefused, match=key):
             await events.publish(aio_pika.Message(b""), key)
+
+
+@pytest.mark.parametrize(
+    ("user", "keys"),
+    [
+        ("ingest-api", ["notification.requested", "queue.dispatcher.requested"]),
+        ("dispatcher", ["notification.sent.push", "notification.dispatched.sms.high", "queue.sms-sender.high"]),
+        (
+            "email-sender",
+            [
+                "notification.sent.email",
+                "notification.dispatched.sms.high",
+                "queue.sms-sender.high",
+                "queue.email-senderx",
+            ],
+        ),
+        ("sms-sender", ["notification.sent.push", "notification.requested", "queue.dispatcher.requested"]),
+        ("push-sender", ["notification.sent.email", "notification.failed.push", "queue.status-projector.events"]),
+        ("status-projector", ["notification.sent.email", "notification.dispatched.sms.low", "notification.failed.sms"]),
+        ("topology", ["notification.sent.email", "notification.requested"]),
+        ("operator", ["notification.sent.email", "notification.dispatched.push.high", "queue.status-projector.events"]),
+        ("keda", ["notification.sent.email"]),
+    ],
+)
+async def test_what_is_not_theirs_does_not_pass_through_a_wait_either(
+    guarded: Guarded, user: str, keys: list[str]
+) -> None:
+    async with await aio_pika.connect(guarded.broker.url_of(user)) as connection:
+        for wait, key in [(wait, key) for wait in _WAITS for key in keys]:
+            # The broker closes it with each refusal.
+            amqp_channel = await connection.channel(publisher_confirms=True)
+            exchange = await amqp_channel.get_exchange(wait, ensure=False)
+            with pytest.raises(ChannelAccessRefused, match=wait):
+                await exchange.publish(aio_pika.Message(b""), key, mandatory=True)
+
+
+@pytest.mark.parametrize(
+    ("user", "waits", "key"),
+    [
+        ("dispatcher", _WAITS[:1], "queue.dispatcher.requested"),
+        ("email-sender", _WAITS, "notification.dispatched.email.low"),
+        ("sms-sender", _WAITS, "queue.sms-sender.medium"),
+        ("push-sender", _WAITS, "notification.dispatched.push.high"),
+        ("status-projector", _WAITS, "queue.dispatcher.requested"),
+        ("status-projector", _WAITS, "queue.status-projector.events"),
+        ("operator", _WAITS, "queue.email-sender.low"),
+        ("topology", _WAITS, "notification.dispatched.email.low"),
+        ("topology", _WAITS, "queue.email-sender.low"),
+    ],
+)
+async def test_what_is_theirs_waits(waiting_room: GuardedBroker, user: str, waits: list[str], key: str) -> None:
+    async with await aio_pika.connect(waiting_room.url_of(user)) as connection:
+        amqp_channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        for wait in waits:
+            exchange = await amqp_channel.get_exchange(wait, ensure=False)
+            await exchange.publish(aio_pika.Message(b""), key, mandatory=True)
 
 
 def test_a_scaler_sees_the_lengths_of_exactly_its_processs_queues(guarded: Guarded) -> None:

@@ -13,7 +13,7 @@ from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.headers import past_of
 from wavecom_common.messaging.incoming import Link, Raw
-from wavecom_common.messaging.topology import Queue, plan
+from wavecom_common.messaging.topology import Queue, matches, plan
 from wavecom_proto.v1.events_pb2 import Event
 
 from tests.simulation.chaos import Chaos, Process
@@ -185,12 +185,4 @@ def _decode(message: Message) -> Sequence[Event]:
 
 
 def _bound(queue: Queue, exchange: str, routing_key: str) -> bool:
-    return any(
-        source == exchange and (pattern in ("", routing_key) or _topic(pattern, routing_key))
-        for source, pattern in queue.bindings
-    )
-
-
-def _topic(pattern: str, routing_key: str) -> bool:
-    # Our patterns end in ".#", which stands for any number of words, none included, or have no wildcard.
-    return pattern.endswith(".#") and f"{routing_key}.".startswith(pattern.removesuffix("#"))
+    return any(source == exchange and matches(pattern, routing_key) for source, pattern in queue.bindings)

@@ -290,7 +290,27 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
     ),
     "keys of another exchange": (
         lambda m: _keys(m, "dispatcher").update(exchange="amq.topic"),
-        "is not about wavecom.events",
+        "is about amq.topic, which is no topic exchange that its user may write to",
+    ),
+    "keys in another virtual host": (
+        lambda m: _body(m, "TopicPermission", "dispatcher")["spec"].update(vhost="/"),
+        "is not about the user, the virtual host",
+    ),
+    "may have any event waiting": (
+        _without("TopicPermission", "sms-sender-retry-40s"),
+        "has 0 topic permissions for wavecom.retry.40s instead of one",
+    ),
+    "may have another channel's event waiting": (
+        lambda m: _keys(m, "sms-sender-retry-40s").update(write=r"^.*-sender\..*$"),
+        "gives ['queue.email-sender.high'",
+    ),
+    "waits without rules": (
+        lambda m: _rights(m, "operator").update(write=r"^(wavecom\..+|[a-z]+-sender\..+)$"),
+        "write: gives ['wavecom.retry.3s', 'wavecom.retry.50ms', 'wavecom.retry.7s']",
+    ),
+    "other waits than the rules": (
+        lambda m: _settings(m).update(WAVECOM_RETRY_BASE_DELAY_S="6"),
+        "lacks ['wavecom.retry.12s'",
     ),
     "keys not anchored": (lambda m: _keys(m, "operator").update(write=r"^queue\..+"), "write is not anchored"),
     "may change events": (

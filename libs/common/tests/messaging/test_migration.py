@@ -3,27 +3,31 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from aio_pika import DeliveryMode, Message
+from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel
 from wavecom_common.events import routing
-from wavecom_common.kernel.errors import Refused
+from wavecom_common.kernel.errors import Draining, Refused, Retryable, Unavailable, Unroutable
+from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.headers import REASON_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.migration import migrate
 from wavecom_common.messaging.outcome import ACK, Outcome
+from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.topology import Queue, Topology
-from wavecom_common.testing.broker import consuming, depth, messages, publishing
-from wavecom_common.testing.builders import a_request
+from wavecom_common.testing.broker import consuming, depth, messages, publishing, taken
+from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
+from wavecom_proto.v1.events_pb2 import Event
 
 WAIT_MS = 600_000
 PLAN = topology.plan([WAIT_MS])
@@ -33,7 +37,10 @@ EACH = 5
 
 
 def as_before() -> Topology:
-    """As commit cd1cc7d declared it: dead letters without a delivery limit, requests bound to the dispatcher."""
+    """As commit cd1cc7d declared it.
+
+    Dead letters without a delivery limit, requests bound to the dispatcher, waits behind fanout exchanges.
+    """
 
     def before(queue: Queue) -> Queue:
         arguments = dict(queue.arguments)
@@ -42,7 +49,15 @@ def as_before() -> Topology:
         bindings = topology.OBSOLETE_BINDINGS.get(queue.name, ())
         return replace(queue, arguments=arguments, bindings=(*bindings, *queue.bindings))
 
-    return replace(PLAN, queues=[before(queue) for queue in PLAN.queues])
+    return fanned_out(replace(PLAN, queues=[before(queue) for queue in PLAN.queues]))
+
+
+def fanned_out(planned: Topology) -> Topology:
+    """The same with its waits behind fanout exchanges."""
+    queues = [
+        replace(queue, bindings=((queue.name, ""),)) if queue.name == RETRY else queue for queue in planned.queues
+    ]
+    return replace(planned, exchanges={**planned.exchanges, RETRY: ExchangeType.FANOUT}, queues=queues)
 
 
 def with_room_for(count: int, *names: str) -> Topology:
@@ -83,7 +98,8 @@ async def put(url: str, planned: Topology, names: Sequence[str]) -> None:
                         content_encoding="none",
                         delivery_mode=DeliveryMode.PERSISTENT,
                     )
-                    await target.publish(message, key or "notification.dispatched.email.high", mandatory=True)
+                    key = key if key not in ("", "#") else "notification.dispatched.email.high"
+                    await target.publish(message, key, mandatory=True)
 
 
 async def bodies(url: str, queue: str) -> Counter[str]:
@@ -104,6 +120,13 @@ def on_the_broker(broker_url: str, management_url: str) -> tuple[dict[str, Any],
         {queue["name"]: queue["arguments"] for queue in queues},
         {(one["source"], one["destination"], one["routing_key"]) for one in bound if one["source"]},
     )
+
+
+def exchanges(broker_url: str, management_url: str) -> dict[str, str]:
+    """The types of our exchanges, by name."""
+    with httpx.Client(base_url=management_url, timeout=30) as api:
+        found = api.get(f"/api/exchanges{urlsplit(broker_url).path}").raise_for_status().json()
+    return {one["name"]: one["type"] for one in found if one["name"].startswith("wavecom.")}
 
 
 def as_planned(planned: Topology) -> tuple[dict[str, Any], set[tuple[str, str, str]]]:
@@ -131,12 +154,90 @@ async def test_a_broker_of_an_earlier_version_is_named_as_what_it_is_and_brought
 
     migrated = await migrate(broker_url, PLAN, wait_s=0, settle_s=0)
 
+    assert exchanges(broker_url, management_url) == {name: kind.value for name, kind in PLAN.exchanges.items()}
     assert set(migrated) == {name for name in names if name.endswith(".dead")}
     assert on_the_broker(broker_url, management_url) == as_planned(PLAN)
     for name in names:
         assert set(await bodies(broker_url, name)) == expected(name)
     await topology.apply(broker_url, PLAN, settle_s=0)
     assert await migrate(broker_url, PLAN, wait_s=0, settle_s=0) == []
+
+
+@pytest.mark.timeout(180)
+async def test_whoever_publishes_into_a_wait_while_its_exchange_is_replaced_publishes_again(
+    broker_url: str, management_url: str
+) -> None:
+    """Fifty at a time while the exchange goes back and forth; all that is confirmed is there."""
+    waiting: list[Event] = []
+    errors: list[Exception] = []
+    done = asyncio.Event()
+
+    async def publish(publisher: EventPublisher) -> None:
+        with suppress(Draining):
+            while not done.is_set():
+                event = a_dispatch()
+                # As consumers do.
+                step = partial(publisher.publish_later, [event], delay_ms=WAIT_MS)
+                await until_available(step, stop=done, tell=errors.append)
+                waiting.append(event)
+
+    before = fanned_out(PLAN)
+    await topology.apply(broker_url, before, settle_s=0)
+    async with publishing(broker_url) as publisher, asyncio.TaskGroup() as publishers:
+        for _ in range(50):
+            publishers.create_task(publish(publisher))
+        for number in range(6):
+            count = len(waiting)
+            # One whose message was returned looks again for a binding after ten seconds.
+            await eventually(lambda count=count: len(waiting) > count, timeout_s=20)
+            await topology.apply(broker_url, PLAN if number % 2 == 0 else before, settle_s=0)
+        await topology.apply(broker_url, PLAN, settle_s=0)
+        count = len(waiting)
+        await eventually(lambda: len(waiting) > count + 50, timeout_s=20)
+        done.set()
+
+    assert {type(error) for error in errors} <= {Unavailable, Unroutable}
+    assert exchanges(broker_url, management_url)[RETRY] == "topic"
+    found = Counter(event.event_id for event in await taken(broker_url, RETRY))
+    assert {event.event_id for event in waiting} <= found.keys()
+
+
+@pytest.mark.parametrize("broken_off", ["before it is declared", "before it is bound"])
+async def test_a_replacement_that_was_broken_off_is_finished_by_the_next(broker_url: str, broken_off: str) -> None:
+    await topology.apply(broker_url, fanned_out(PLAN), settle_s=0)
+    await put(broker_url, PLAN, [RETRY])
+    async with an_amqp_channel(broker_url) as channel:
+        await channel.exchange_delete(RETRY)
+        if broken_off == "before it is bound":
+            await channel.declare_exchange(RETRY, ExchangeType.TOPIC, durable=True)
+    event = a_dispatch()
+    async with publishing(broker_url) as publisher:
+        with pytest.raises(Retryable):
+            await publisher.publish_later([event], delay_ms=WAIT_MS, timeout_s=1)
+        await topology.apply(broker_url, PLAN, settle_s=0)
+        await eventually(lambda: publisher.ready() is None, timeout_s=20)
+        await publisher.publish_later([event], delay_ms=WAIT_MS, timeout_s=10)
+
+    assert len(await messages(broker_url, RETRY)) == EACH + 1
+
+
+async def test_an_exchange_is_replaced_while_the_migration_of_its_queue_is_broken_off(broker_url: str) -> None:
+    await topology.apply(broker_url, fanned_out(with_room_for(99, RETRY)), settle_s=0)
+    await put(broker_url, PLAN, [RETRY])
+
+    def die(_: str, step: str) -> None:
+        if step.startswith("declaring the queue as planned"):
+            raise KeyError("killed")
+
+    with pytest.raises(KeyError):
+        await migrate(broker_url, fanned_out(PLAN), wait_s=0, settle_s=0, on_progress=die)
+    with pytest.raises(Refused, match=f"the migration of queue {RETRY} was broken off"):
+        await topology.apply(broker_url, PLAN, settle_s=0)
+    async with publishing(broker_url) as publisher:
+        await publisher.publish_later([a_dispatch()], delay_ms=WAIT_MS, timeout_s=10)
+    await migrate(broker_url, PLAN, wait_s=0, settle_s=0)
+
+    assert len(await messages(broker_url, RETRY)) == EACH + 1
 
 
 async def test_a_message_keeps_its_properties_its_key_and_how_often_it_came_back(broker_url: str) -> None:

@@ -68,6 +68,7 @@ class Process:
         publishes_to: the exchanges it publishes to.
         publishes_as: the routing keys under which it publishes to the exchange of events.
         uses_every_delay: whether it publishes to, and asks for, the exchange and queue of every delay.
+        delays_as: the routing keys under which it publishes to the exchanges of delays.
         collections: what it does in the database, by collection.
     """
 
@@ -77,6 +78,7 @@ class Process:
     publishes_to: Sequence[str] = ()
     publishes_as: frozenset[str] = frozenset()
     uses_every_delay: bool = False
+    delays_as: frozenset[str] = frozenset()
     collections: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
@@ -84,18 +86,25 @@ class Process:
         """Whether it talks to RabbitMQ at all."""
         return bool(self.reads or self.publishes_to)
 
+    def keys_for(self, exchange: str) -> frozenset[str]:
+        """The routing keys under which it publishes to an exchange of events or of a delay."""
+        return self.publishes_as if exchange == routing.EVENTS_EXCHANGE else self.delays_as
+
 
 def _sender(channel: Channel) -> Process:
+    queues = [routing.sender_queue(channel.name, priority) for priority in PRIORITIES]
     return Process(
         settings=sender_settings_of(channel),
-        reads=[routing.sender_queue(channel.name, priority) for priority in PRIORITIES],
+        reads=queues,
         asks_for=[routing.PROJECTOR_QUEUE],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
-        # What happened to its own channel's notifications. The next attempt goes through a delay's exchange.
+        # What happened to its own channel's notifications.
         publishes_as=keys(
             [types.STARTED, types.SENT, types.RETRY_SCHEDULED, types.FAILED, types.OUTCOME_UNKNOWN], [channel.name]
         ),
         uses_every_delay=True,
+        # The next attempt, and what its queues shall give out once more.
+        delays_as=keys([types.DISPATCHED], [channel.name]) | direct_keys(*queues),
         collections={names.DELIVERIES: _WRITE, names.PAYLOADS: _READ, names.HELD_WORK: _WRITE},
     )
 
@@ -122,6 +131,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
         asks_for=[routing.PROJECTOR_QUEUE, _LOOK_AGAIN, *_ALL_SENDER_QUEUES],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE, _LOOK_AGAIN],
         publishes_as=keys([types.DISPATCHED]) | keys([types.FAILED], [*CHANNELS, _LATER]),
+        delays_as=direct_keys(routing.DISPATCHER_QUEUE),
     ),
     **{routing.sender_name(name): _sender(channel) for name, channel in declared().items()},
     "status-projector": Process(
@@ -133,6 +143,8 @@ PROCESSES: Final[Mapping[str, Process]] = {
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         publishes_as=_ENDS | direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
         uses_every_delay=True,
+        # What it sends again that is not due yet, and what its own queue shall give out once more.
+        delays_as=direct_keys(routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES),
         collections={
             # Retention removes what is old; nothing changes an event.
             names.EVENTS: _APPEND | _REMOVE,
@@ -153,6 +165,25 @@ PROCESSES: Final[Mapping[str, Process]] = {
             names.PAYLOADS: _READ,
             **dict.fromkeys(names.READ_MODELS, _READ),
         },
+    ),
+}
+
+# What the broker's users publish that are no process: a person sends dead letters back and what a broker lost, the job
+# moves what is in a queue that it makes anew.
+OTHERS: Final[Mapping[str, Process]] = {
+    "operator": Process(
+        settings=Settings,
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        publishes_as=_ENDS | direct_keys(*dead_letters.queues()),
+        uses_every_delay=True,
+        delays_as=direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
+    ),
+    "topology": Process(
+        settings=Settings,
+        publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
+        publishes_as=direct_keys(*dead_letters.queues()),
+        uses_every_delay=True,
+        delays_as=keys([types.DISPATCHED]) | direct_keys(*dead_letters.queues()),
     ),
 }
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from jinja2 import Environment, StrictUndefined
 from wavecom_common.channels.registry import declared
-from wavecom_common.events.routing import sender_name
+from wavecom_common.events.routing import retry_name, sender_name
+from wavecom_common.hosting.settings import Settings
 
 from wavecom_manifests.objects import Finding
 from wavecom_manifests.repository import ROOT
@@ -45,7 +46,10 @@ def made(template: Path) -> str:
     """
     channels = declared()
     text = _TEMPLATES.from_string(template.read_text()).render(
-        channels=list(channels.values()), names=list(channels), senders=[sender_name(name) for name in channels]
+        channels=list(channels.values()),
+        names=list(channels),
+        senders=[sender_name(name) for name in channels],
+        delays=[retry_name(delay_ms).rpartition(".")[2] for delay_ms in Settings.model_construct().broker_delays_ms],
     )
     return _HEADER.format(template=template.name) + text
 

@@ -169,8 +169,9 @@ class _Migration:
         exchange_name, key = self._queue.bindings[-1]
         exchange = await channel.get_exchange(exchange_name, ensure=False)
         try:
-            # A retry queue is bound without a key, and passes messages on under their own.
-            await exchange.publish(_again(message), key or message.routing_key or "", mandatory=True)
+            # A retry queue takes every key, and passes messages on under their own.
+            own = (message.routing_key or "") if key == "#" else key
+            await exchange.publish(_again(message), own, mandatory=True)
         except PublishError as error:
             raise Unroutable(
                 f"no queue is bound to {exchange_name} for {key}: run `wavecom topology migrate`"

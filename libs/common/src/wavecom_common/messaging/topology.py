@@ -5,7 +5,7 @@ Source: https://www.rabbitmq.com/docs/quorum-queues
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -19,6 +19,7 @@ from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Refused
 from wavecom_common.messaging.connection import broker_errors, connected
+from wavecom_common.telemetry.logs import get_logger
 
 # Of every queue. Beyond it a publish is refused: the API answers 503, and a consumer keeps its message and waits.
 MAX_LENGTH: Final = 1_000_000
@@ -46,6 +47,8 @@ _INEQUIVALENT: Final = re.compile(
     r" but current is (?:the value )?(?P<current>none|'[^']*')"
 )
 
+_log = get_logger()
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -62,6 +65,11 @@ class Topology:
 
     exchanges: Mapping[str, ExchangeType]
     queues: Sequence[Queue] = field(default_factory=list)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The exchanges on which the broker knows rights by routing key."""
+        return frozenset(name for name, kind in self.exchanges.items() if kind is ExchangeType.TOPIC)
 
 
 def plan(retry_delays_ms: Sequence[int]) -> Topology:
@@ -80,7 +88,8 @@ def plan(retry_delays_ms: Sequence[int]) -> Topology:
     dead = [_dead_queue(queue.name) for queue in work]
     retry = [_retry_queue(delay_ms) for delay_ms in retry_delays_ms]
     exchanges = {routing.EVENTS_EXCHANGE: ExchangeType.TOPIC, routing.DEAD_EXCHANGE: ExchangeType.DIRECT}
-    exchanges |= {queue.name: ExchangeType.FANOUT for queue in retry}
+    # The broker checks under which keys a user publishes on topic exchanges only.
+    exchanges |= {queue.name: ExchangeType.TOPIC for queue in retry}
     return Topology(exchanges, [*dead, *retry, *work])
 
 
@@ -92,19 +101,20 @@ def queues_reached(exchange: str, routing_key: str) -> tuple[str, ...]:
     return tuple(
         queue.name
         for queue in plan([]).queues
-        if any(source == exchange and _matches(pattern, routing_key) for source, pattern in queue.bindings)
+        if any(source == exchange and matches(pattern, routing_key) for source, pattern in queue.bindings)
     )
 
 
-def _matches(pattern: str, routing_key: str) -> bool:
-    # Our patterns end in ".#", which stands for any number of words, none included, or have no wildcard.
-    return pattern == routing_key or (
-        pattern.endswith(".#") and f"{routing_key}.".startswith(pattern.removesuffix("#"))
-    )
+def matches(pattern: str, routing_key: str) -> bool:
+    """Whether a binding's pattern takes the key.
+
+    Ours have no wildcard, or end in "#", which stands for any number of words, none included.
+    """
+    return pattern == routing_key or (pattern.endswith("#") and f"{routing_key}.".startswith(pattern.removesuffix("#")))
 
 
 async def apply(url: str, topology: Topology, *, settle_s: float = SETTLE_S) -> None:
-    """Declare everything and unbind what is obsolete; what is there already stays as it is. Safe to repeat.
+    """Declare everything and unbind what is obsolete; queues that are there stay as they are. Safe to repeat.
 
     Nothing is routed to a new queue for `settle_s` after its declaration: until then it would not outlive the broker.
 
@@ -117,7 +127,8 @@ async def apply(url: str, topology: Topology, *, settle_s: float = SETTLE_S) -> 
         with broker_errors():
             names = [queue.name for queue in topology.queues]
             counts = await message_counts(connection, [*names, *map(migrating_name, names)])
-            wrong = await _declare_exchanges(connection, topology.exchanges)
+            there = [name for name, count in counts.items() if count is not None]
+            wrong = await _declare_exchanges(connection, topology, there)
             sound: list[Queue] = []
             for queue in topology.queues:
                 if counts[migrating_name(queue.name)] is not None:
@@ -170,19 +181,39 @@ def migrating_name(queue: str) -> str:
     return f"{queue}.migrating"
 
 
-async def _declare_exchanges(connection: AbstractConnection, exchanges: Mapping[str, ExchangeType]) -> list[str]:
-    """Declare them; how those that are there differ."""
+async def _declare_exchanges(connection: AbstractConnection, topology: Topology, there: Collection[str]) -> list[str]:
+    """Declare them; how those that are there differ and cannot be replaced. `there` are the queues that are there."""
     wrong: list[str] = []
     channel = await connection.channel()
-    for name, kind in exchanges.items():
+    for name, kind in topology.exchanges.items():
         try:
             await channel.declare_exchange(name, kind, durable=True)
         except ChannelPreconditionFailed as error:
             # A channel ends with such an answer.
             channel = await connection.channel()
-            wrong.append(f"exchange {name} {_difference(str(error))}; only deleting it by hand helps")
+            if name.startswith(_RETRY_PREFIX):
+                await _replace(channel, topology, name, there)
+            else:
+                wrong.append(f"exchange {name} {_difference(str(error))}; only deleting it by hand helps")
     await channel.close()
     return wrong
+
+
+async def _replace(channel: AbstractChannel, topology: Topology, name: str, there: Collection[str]) -> None:
+    """Give a retry exchange its type: earlier versions declared a fanout exchange of that name.
+
+    What waits stays in its queue, and is dead-lettered to another exchange. Until the queue is bound again, publishers
+    are answered with 404 or get their messages back, and publish them again. Broken off, `apply` goes on from there.
+    """
+    bound = [(queue.name, key) for queue in topology.queues for source, key in queue.bindings if source == name]
+    await channel.exchange_delete(name)
+    await channel.declare_exchange(name, topology.exchanges[name], durable=True)
+    for queue, key in bound:
+        # In a migration that was broken off the messages of one may go to the other: rather to both than to none.
+        for one in (queue, migrating_name(queue)):
+            if one in there:
+                await bind(channel, one, [(name, key)])
+    _log.info("exchange_replaced", exchange=name, type=topology.exchanges[name].value)
 
 
 def _difference(answer: str) -> str:
@@ -225,7 +256,7 @@ def _retry_queue(delay_ms: int) -> Queue:
     name = routing.retry_name(delay_ms)
     # No dead-letter routing key: the message goes back under the one it came with.
     arguments = {**_QUORUM, "x-message-ttl": delay_ms, "x-dead-letter-exchange": routing.EVENTS_EXCHANGE}
-    return Queue(name, arguments, ((name, ""),))
+    return Queue(name, arguments, ((name, "#"),))
 
 
 def _dead_queue(queue: str) -> Queue:

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
-from wavecom_common.hosting.settings import Settings
-from wavecom_common.messaging import topology
 
 from wavecom_manifests import capacity
+from wavecom_manifests.broker_plan import planned
 from wavecom_manifests.environment import Environment, load
 from wavecom_manifests.objects import Finding, Json, Manifests, Object
 from wavecom_manifests.processes import PROCESSES
@@ -44,14 +43,8 @@ def check(manifests: Manifests) -> Sequence[Finding]:
 
 
 def declared_queues(manifests: Manifests) -> frozenset[str]:
-    """The queues the topology job declares with the settings it is given; none with settings it would refuse."""
-    job = manifests.find("Job", "topology")
-    try:
-        settings = load(Settings, Environment.of(job.containers[0], manifests)) if job else None
-    except ValidationError:
-        settings = None
-    planned = topology.plan(settings.broker_delays_ms).queues if settings else ()
-    return frozenset(queue.name for queue in planned)
+    """The queues the topology job declares."""
+    return frozenset(queue.name for queue in planned(manifests).queues)
 
 
 def queues_of(trigger: Json, declared: frozenset[str]) -> frozenset[str]:

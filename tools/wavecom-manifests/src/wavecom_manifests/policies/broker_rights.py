@@ -4,47 +4,44 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from wavecom_common.events import routing, types
-from wavecom_common.hosting.settings import Settings
-from wavecom_common.messaging import dead_letters, topology
+from wavecom_common.events import routing
+from wavecom_common.messaging.topology import Topology
 
+from wavecom_manifests.broker_plan import planned
 from wavecom_manifests.objects import Container, Finding, Manifests, Object
-from wavecom_manifests.processes import ALL_KEYS, PROCESSES, Process, direct_keys, keys
+from wavecom_manifests.processes import ALL_KEYS, OTHERS, PROCESSES, Process
 
-# The routing keys of the users that are no process: a person sends dead letters back and what a broker lost, the job
-# moves what is in a queue that it makes anew.
-_OTHERS: Final[Mapping[str, frozenset[str]]] = {
-    "operator": keys([types.FAILED, types.OUTCOME_UNKNOWN]) | direct_keys(*dead_letters.queues()),
-    "topology": direct_keys(*dead_letters.queues()),
-}
 _RIGHTS: Final = ("configure", "write", "read")
 # May declare, and therefore bind and set dead-letter exchanges.
 _DECLARES: Final = "topology"
+# Delays of other settings than the manifests': who may write to those publishes to exchanges that no rule is about.
+_OTHER_DELAYS: Final = frozenset(map(routing.retry_name, (50, 3_000, 7_000)))
 
 
 def check(manifests: Manifests) -> Sequence[Finding]:
     """The users of the processes and the permissions of everybody else."""
     found: list[Finding] = []
+    plan = planned(manifests)
     for name, process in PROCESSES.items():
         deployment = manifests.find("Deployment", name)
         if process.uses_broker and deployment is not None:
-            found += _process(deployment, process, manifests)
+            found += _process(deployment, process, manifests, plan)
     for permission in manifests.of("Permission"):
-        found += _general(permission)
-        found += _keys(permission, manifests)
+        found += _general(permission, plan)
+        found += _keys(permission, manifests, plan)
     return found
 
 
-def wanted(process: Process) -> Mapping[str, frozenset[str]]:
+def wanted(process: Process, plan: Topology) -> Mapping[str, frozenset[str]]:
     """The names each right has to cover.
 
     From RabbitMQ 4.3 on, looking whether a queue is there takes some right to it; `write` is the one that lets
     nobody read and, without `configure`, changes nothing.
     """
-    retries = _retry_names() if process.uses_every_delay else frozenset()
+    delays = _delays(plan) if process.uses_every_delay else frozenset()
     return {
         "configure": frozenset(),
-        "write": frozenset(process.publishes_to) | frozenset(process.asks_for) | retries,
+        "write": frozenset(process.publishes_to) | frozenset(process.asks_for) | delays,
         "read": frozenset(process.reads),
     }
 
@@ -54,18 +51,15 @@ def covered(pattern: str, names: frozenset[str]) -> frozenset[str]:
     return frozenset(name for name in names if re.search(pattern or "^$", name))
 
 
-def all_names() -> frozenset[str]:
-    """Every exchange and queue there is."""
-    planned = topology.plan(Settings.model_construct().broker_delays_ms)
-    return frozenset(planned.exchanges) | frozenset(queue.name for queue in planned.queues)
+def _all_names(plan: Topology) -> frozenset[str]:
+    return frozenset(plan.exchanges) | frozenset(queue.name for queue in plan.queues)
 
 
-def _retry_names() -> frozenset[str]:
-    delays_ms = Settings.model_construct().broker_delays_ms
-    return frozenset(map(routing.retry_name, delays_ms))
+def _delays(plan: Topology) -> frozenset[str]:
+    return frozenset(plan.exchanges) - {routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE}
 
 
-def _process(deployment: Object, process: Process, manifests: Manifests) -> Iterator[Finding]:
+def _process(deployment: Object, process: Process, manifests: Manifests, plan: Topology) -> Iterator[Finding]:
     [container] = deployment.containers
     user = _user(container, manifests)
     if user is None:
@@ -78,31 +72,44 @@ def _process(deployment: Object, process: Process, manifests: Manifests) -> Iter
         yield user.finding(f"has {len(permissions)} permissions instead of one")
         return
     patterns = permissions[0].spec["permissions"]
-    for right, names in wanted(process).items():
-        given = covered(patterns.get(right, ""), all_names())
+    for right, names in wanted(process, plan).items():
+        given = covered(patterns.get(right, ""), _all_names(plan))
         if given != names:
             yield permissions[0].finding(_difference(right, names, given))
 
 
-def _keys(permission: Object, manifests: Manifests) -> Iterator[Finding]:
-    """Who may publish events may do so under its own routing keys; without a rule for it, under all of them.
+def _keys(permission: Object, manifests: Manifests, plan: Topology) -> Iterator[Finding]:
+    """Who may publish to a topic exchange may do so under its own routing keys; without a rule for it, under all.
 
     Source: https://www.rabbitmq.com/docs/access-control#topic-authorisation
     """
     user = permission.spec["userReference"]["name"]
+    pattern = permission.spec["permissions"].get("write", "")
+    exchanges = covered(pattern, plan.topics)
     rules = [one for one in manifests.of("TopicPermission") if one.spec["userReference"]["name"] == user]
-    if not covered(permission.spec["permissions"].get("write", ""), frozenset({routing.EVENTS_EXCHANGE})):
-        return
-    if len(rules) != 1:
-        yield permission.finding(f"has {len(rules)} topic permissions instead of one: it may publish any event")
-        return
-    [rule] = rules
-    rights = rule.spec["permissions"]
-    expected = dict(permission.spec) | {"permissions": dict(rights) | {"exchange": routing.EVENTS_EXCHANGE}}
-    if rule.spec != expected or set(rights) != {"exchange", "write", "read"}:
-        yield rule.finding(f"is not about {routing.EVENTS_EXCHANGE} in the virtual host of its permission")
+    about = [str(rule.spec["permissions"].get("exchange")) for rule in rules]
+    for exchange in sorted(exchanges):
+        if (count := about.count(exchange)) != 1:
+            yield permission.finding(
+                f"has {count} topic permissions for {exchange} instead of one: it may publish any event"
+            )
+    for rule, exchange in zip(rules, about, strict=True):
+        if exchange not in exchanges:
+            yield rule.finding(f"is about {exchange}, which is no topic exchange that its user may write to")
+        else:
+            yield from _rule(rule, exchange, permission)
+    others = covered(pattern, _OTHER_DELAYS - _delays(plan))
+    if others and user != _DECLARES:
+        yield permission.finding(f"write: gives {sorted(others)}, for which it has no topic permission")
+
+
+def _rule(rule: Object, exchange: str, permission: Object) -> Iterator[Finding]:
+    user, rights = permission.spec["userReference"]["name"], rule.spec["permissions"]
+    if rule.spec != dict(permission.spec) | {"permissions": rights} or set(rights) != {"exchange", "write", "read"}:
+        yield rule.finding("is not about the user, the virtual host and the cluster of its permission")
     yield from _anchored(rule, rights)
-    names = PROCESSES[user].publishes_as if user in PROCESSES else _OTHERS.get(user, frozenset())
+    process = PROCESSES.get(user) or OTHERS.get(user)
+    names = process.keys_for(exchange) if process else frozenset()
     given = covered(rights.get("write", ""), ALL_KEYS)
     if given != names:
         yield rule.finding(_difference("write", names, given))
@@ -124,12 +131,12 @@ def _user(container: Container, manifests: Manifests) -> Object | None:
     return users[0] if len(users) == 1 else None
 
 
-def _general(permission: Object) -> Iterator[Finding]:
+def _general(permission: Object, plan: Topology) -> Iterator[Finding]:
     patterns = permission.spec["permissions"]
     user = permission.spec["userReference"]["name"]
     yield from _anchored(permission, patterns)
-    given = covered(patterns.get("configure", ""), all_names())
-    if given != (all_names() if user == _DECLARES else frozenset()):
+    given = covered(patterns.get("configure", ""), _all_names(plan))
+    if given != (_all_names(plan) if user == _DECLARES else frozenset()):
         yield permission.finding(f"configure: gives {sorted(given)}")
 
 
