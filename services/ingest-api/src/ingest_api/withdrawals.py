@@ -17,7 +17,7 @@ from wavecom_proto.v1.events_pb2 import Event
 from ingest_api.sinks import EventSink
 
 # Notifications whose withdrawal is not done yet; with the database away for longer than these last, some are left out.
-# Each holds about a kilobyte: its end, without content.
+# Each holds 1.6 KB: its end, without content.
 MAX_PENDING: Final = 10_000
 # A sender or the sweeper publishes the same event when this is not confirmed.
 _REPORT_TIMEOUT_S: Final = 30.0
