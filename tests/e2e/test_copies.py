@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from status_projector.checker import Checker
+from status_projector.model.read_model import Filters, ReadModel
+from status_projector.recovery.checker import Checker
+from status_projector.store.event_store import EventStore
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import Filters, ReadModel
 from wavecom_common.testing.waiting import eventually
 from wavecom_stack.infra import Infra
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import routing, types
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.testing.waiting import eventually
 
 from tests.e2e.stage import BODY, PATH, Stage, api, process

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import types
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.testing.waiting import eventually
 
 from tests.e2e.stage import BODY, PATH, Stage, api, process

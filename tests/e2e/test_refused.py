@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import routing, types
 from wavecom_common.messaging import topology
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.testing.broker import depth
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event

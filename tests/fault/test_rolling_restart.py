@@ -13,14 +13,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from status_projector.checker import Checker
+from status_projector.model.read_model import ReadModel
+from status_projector.recovery.checker import Checker
+from status_projector.store.event_store import EventStore
 from wavecom_common.channels.registry import declared
 from wavecom_common.events import routing, types
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.otlp import OtlpReceiver, ReceivedSpan

@@ -17,15 +17,15 @@ import pytest
 from aiormq.exceptions import ChannelAccessRefused
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from status_projector import projection
+from status_projector.model import projection
+from status_projector.model.live_model import LiveModel
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import routing, types
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.messaging import topology
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_manifests.objects import Manifests

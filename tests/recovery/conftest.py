@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from status_projector.checker import Checker, Report
+from status_projector.model.read_model import ReadModel
+from status_projector.recovery.checker import Checker, Report
+from status_projector.store.event_store import EventStore
 from wavecom_common.messaging import topology
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.processes import running
 
 from tests.recovery.own_stack import Own, own_stack

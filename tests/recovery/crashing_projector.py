@@ -12,8 +12,8 @@ from typing import Any
 from status_projector.bootstrap import build_projector
 from status_projector.projector import Projector
 from status_projector.settings import ProjectorSettings
+from status_projector.store.event_store import EventStore
 from wavecom_common.hosting.service import main
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.testing.crashing import Method
 
 

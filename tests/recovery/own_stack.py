@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 import orjson
-from status_projector.checker import Checker, Report
+from status_projector.model.read_model import ReadModel
+from status_projector.recovery.checker import Checker, Report
+from status_projector.store.event_store import EventStore
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_stack import packages, rabbitmq
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.infra import MONGODB_URL, RABBITMQ_URL

@@ -9,13 +9,13 @@ from itertools import count
 from typing import Any
 
 import pytest
-from status_projector import projection
-from status_projector.checker import Checker
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.facts import Head
-from wavecom_common.storage.live_model import LiveModel
-from wavecom_common.storage.pointer import Phase, Pointers
-from wavecom_common.storage.read_model import Filters, ReadModel
+from status_projector.model import projection
+from status_projector.model.facts import Head
+from status_projector.model.live_model import LiveModel
+from status_projector.model.pointer import Phase, Pointers
+from status_projector.model.read_model import Filters, ReadModel
+from status_projector.recovery.checker import Checker
+from status_projector.store.event_store import EventStore
 from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from status_projector.model.live_model import LiveModel
+from status_projector.model.read_model import Filters
 from wavecom_common.events import routing, types
 from wavecom_common.events.payloads import Payload, refer
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.read_model import Filters
 from wavecom_common.testing.broker import publishing
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.waiting import eventually

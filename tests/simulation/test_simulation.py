@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import structlog
-from status_projector import recovery
-from status_projector.recovery import Order
+from status_projector.model import facts_document
+from status_projector.model.facts import Facts
+from status_projector.recovery import missing_events
+from status_projector.recovery.missing_events import Order
 from wavecom_common.delivery import claim, give_up
 from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
 from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.incoming import Link, Raw
-from wavecom_common.storage import facts_document
-from wavecom_common.storage.facts import Facts
 from wavecom_common.storage.ledger import Claim
 from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_proto.v1.events_pb2 import Event
@@ -90,33 +90,35 @@ def test_leases_by_the_senders_own_clocks_are_found(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_sweeper_that_forgets_what_waits_for_its_retry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing: Callable[[Sequence[Event], int], Order | None] = recovery.missing
+    missing: Callable[[Sequence[Event], int], Order | None] = missing_events.missing
 
     def no_retry(events: Sequence[Event], now_ms: int) -> Order | None:
         order = missing(events, now_ms)
-        return order if order is None or order.kind != recovery.RETRY else None
+        return order if order is None or order.kind != missing_events.RETRY else None
 
-    monkeypatch.setattr(recovery, "missing", no_retry)
+    monkeypatch.setattr(missing_events, "missing", no_retry)
     assert first_wrong(PLANTED, "has 0 ends") is not None
 
 
 def test_a_sweeper_that_sends_the_next_attempt_in_place_of_the_one_under_way_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    attempt: Callable[[Sequence[Event], Event, int], Event] = recovery._attempt
-    monkeypatch.setattr(recovery, "_attempt", lambda events, request, number: attempt(events, request, number + 1))
+    attempt: Callable[[Sequence[Event], Event, int], Event] = missing_events._attempt
+    monkeypatch.setattr(
+        missing_events, "_attempt", lambda events, request, number: attempt(events, request, number + 1)
+    )
     assert first_wrong(PLANTED, "although the attempt before had not failed") is not None
 
 
 def test_a_recovery_that_forgets_the_dedup_key_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    retry: Callable[[Event, Event], Event] = recovery._retry
+    retry: Callable[[Event, Event], Event] = missing_events._retry
 
     def with_a_new_key(request: Event, scheduled: Event) -> Event:
         order = retry(request, scheduled)
         order.dedup_key = order.event_id
         return order
 
-    monkeypatch.setattr(recovery, "_retry", with_a_new_key)
+    monkeypatch.setattr(missing_events, "_retry", with_a_new_key)
     assert first_wrong(5 * PLANTED, "dedup keys") is not None
 
 

@@ -11,11 +11,17 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from dispatcher.handler import Dispatcher
-from status_projector import projection, sweeper
+from status_projector.model import facts_document, projection
+from status_projector.model.live_model import LiveModel
+from status_projector.model.read_model import ReadModel
 from status_projector.projector import Projector, give_up
-from status_projector.recover import Recovery
-from status_projector.resending import Resender
-from status_projector.sweeper import Limits, Sweeper
+from status_projector.recovery import sweeper
+from status_projector.recovery.recover import Recovery
+from status_projector.recovery.resender import Resender
+from status_projector.recovery.sweeper import Limits, Sweeper
+from status_projector.store import event_document
+from status_projector.store.event_store import EventStore
+from status_projector.store.sweeps import Sweeps
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
 from wavecom_common.events import routing, types
@@ -34,14 +40,10 @@ from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.incoming import GiveUp, Handler, dead_letter
 from wavecom_common.messaging.redelivery import Limits as RedeliveryLimits
 from wavecom_common.messaging.settlement import Settlement
-from wavecom_common.storage import event_document, facts_document, names
-from wavecom_common.storage.event_store import EventStore
+from wavecom_common.storage import names
 from wavecom_common.storage.held_work import HeldWork
 from wavecom_common.storage.ledger import Ledger
-from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.read_model import ReadModel
-from wavecom_common.storage.sweeps import Sweeps
 from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.virtual_time import VirtualClock, run_virtually
@@ -405,7 +407,7 @@ class World:
 
 
 async def depths(broker: MemoryBroker, queues: Sequence[str]) -> dict[str, int | None]:
-    """In place of `status_projector.resending.depths`, which asks a broker by its address."""
+    """In place of `status_projector.queues.depths`, which asks a broker by its address."""
     return {queue: len(broker.queues[queue]) for queue in queues}
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from ingest_api.status_client import StatusClient
-from status_projector.query_server import QueryServer
+from status_projector.query.server import QueryServer
 from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.settings import GrpcSettings
 from wavecom_common.kernel.errors import Unavailable

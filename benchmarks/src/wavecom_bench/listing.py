@@ -10,11 +10,12 @@ from typing import Any, Final
 import httpx
 from pymongo import MongoClient
 from rich.table import Table
+from status_projector.model import facts_document
+from status_projector.model.facts import FAILED, PENDING, PROCESSING, QUEUED, SENT, Facts, Head, Request
 from wavecom_common.events.channels import CHANNELS
 from wavecom_common.kernel.ids import new_notification_id
-from wavecom_common.storage import facts_document, names
+from wavecom_common.storage import names
 from wavecom_common.storage.driver import ObjectId
-from wavecom_common.storage.facts import FAILED, PENDING, PROCESSING, QUEUED, SENT, Facts, Head, Request
 from wavecom_stack.folder import RunFolder
 from wavecom_stack.ports import free_ports
 from wavecom_stack.stack import Stack

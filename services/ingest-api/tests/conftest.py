@@ -15,10 +15,10 @@ from ingest_api.status_client import StatusClient
 from ingest_api.withdrawals import Withdrawals
 from starlette.types import ASGIApp
 from wavecom_common.events import types
+from wavecom_common.events.listings import MAX_COUNTED
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
-from wavecom_common.storage.read_model import MOST_COUNTED
 from wavecom_proto.v1 import status_pb2_grpc
 from wavecom_proto.v1.events_pb2 import Event
 from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Place, Timeline
@@ -44,7 +44,7 @@ class MemoryPipeline:
         self.failed: list[Event] = []
         self.notifications: dict[str, Notification] = {}
         self.failure: BaseException | None = None
-        self.most_counted = MOST_COUNTED
+        self.most_counted = MAX_COUNTED
 
     async def publish(self, events: Sequence[Event], *, timeout_s: float) -> None:
         self._fail()

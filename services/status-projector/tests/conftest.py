@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from status_projector.model.live_model import LiveModel
 from status_projector.projector import Projector
-from status_projector.resending import depths
+from status_projector.queues import depths
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import routing
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.testing.broker import publishing, taken
 from wavecom_common.testing.builders import NOW_MS
 from wavecom_proto.v1.events_pb2 import Event

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from prometheus_client import REGISTRY
 from status_projector.bootstrap import build_projector, build_query
-from status_projector.query_server import QueryServer
+from status_projector.query.server import QueryServer
 from status_projector.settings import ProjectorSettings, QuerySettings
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from status_projector import projection
-from status_projector.checker import Checker
+from status_projector.model import facts_document, projection
+from status_projector.model.facts import Facts
+from status_projector.model.read_model import ReadModel
 from status_projector.projector import Projector
+from status_projector.recovery.checker import Checker
+from status_projector.store.event_store import Appended, EventStore
 from wavecom_common.events import types
 from wavecom_common.kernel.errors import Draining, Unavailable
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter
-from wavecom_common.storage import facts_document, names
+from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ObjectId
-from wavecom_common.storage.event_store import Appended, EventStore
-from wavecom_common.storage.facts import Facts
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
 from wavecom_common.testing.histories import deliveries, histories
 from wavecom_proto.v1.events_pb2 import Event

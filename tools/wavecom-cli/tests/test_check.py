@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from status_projector.store.event_store import EventStore
 from typer.testing import CliRunner, Result
 from wavecom_cli.__main__ import app
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.testing.builders import a_request
 
 pytestmark = pytest.mark.connected

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 from aio_pika import Message
-from status_projector import projection
+from status_projector.model import projection
+from status_projector.model.read_model import ReadModel
+from status_projector.store.event_store import EventStore
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
 from wavecom_cli.link import database as database_link
@@ -24,8 +26,6 @@ from wavecom_common.messaging.outcome import DeadLetter
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.broker import depth, depth_is, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually

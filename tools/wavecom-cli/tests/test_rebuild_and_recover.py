@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from status_projector import projection
+from status_projector.model import projection
+from status_projector.model.read_model import ReadModel
+from status_projector.store.event_store import EventStore
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Refused
+from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import a_dispatch, a_request
 
 pytestmark = pytest.mark.connected
@@ -51,6 +52,20 @@ async def test_a_rebuild_says_where_readers_are_and_how_to_go_back(database: Dat
     status, said = await wavecom("rebuild")
     assert status == 1
     assert "drop it first with `wavecom rebuild --drop`" in said
+
+
+async def test_indexes_are_applied_to_every_collection_that_is_the_read_model_now(database: Database) -> None:
+    assert (await wavecom("rebuild"))[0] == 0
+    collections = [database.collection(name) for name in names.READ_MODELS]
+    for collection in collections:
+        await collection.drop_indexes()
+
+    status, said = await wavecom("database", "apply")
+
+    assert (status, said.strip()) == (0, "the indexes are there")
+    first, second = [await collection.index_information() for collection in collections]
+    assert "recipient_1" in first
+    assert first == second
 
 
 async def test_a_rebuild_that_differs_moves_nobody_and_is_exit_status_one(database: Database) -> None:

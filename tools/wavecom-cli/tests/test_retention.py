@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from status_projector import projection
-from status_projector.late_events import LateEvents
+from status_projector.model import projection
+from status_projector.model.read_model import ReadModel
+from status_projector.retention.late_events import LateEvents
+from status_projector.store.event_store import EventStore
+from status_projector.store.maintenance import Maintenance
 from typer.testing import CliRunner
 from wavecom_cli.__main__ import app
 from wavecom_common.events import routing, types
@@ -13,10 +16,7 @@ from wavecom_common.kernel.errors import ConfigurationError, Unavailable
 from wavecom_common.kernel.ids import new_notification_id
 from wavecom_common.messaging import topology
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.held_work import HeldWork
-from wavecom_common.storage.maintenance import Maintenance
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.broker import publishing, taken
 from wavecom_common.testing.builders import NOW_MS, a_request
 

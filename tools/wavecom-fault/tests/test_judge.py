@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+from status_projector.model.read_model import ReadModel
 from status_projector.projector import Projector
+from status_projector.store.event_store import EventStore
 from wavecom_common.events import types
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.testing.builders import NOW_MS, a_dispatch, a_request
 from wavecom_fault.judge import Judge, Verdict
 from wavecom_proto.v1.events_pb2 import Event

@@ -3,12 +3,9 @@
 from typing import Any
 
 import pytest
-from wavecom_common.events import types
 from wavecom_common.kernel.errors import Refused
 from wavecom_common.storage import names, sharding
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.testing.builders import a_dispatch, a_request
 
 pytestmark = pytest.mark.connected
 
@@ -58,29 +55,3 @@ async def test_every_collection_that_grows_is_sharded_by_a_hashed_key_with_its_i
     for name, field in sharding.KEYS.items():
         assert f"{field}_hashed" in await router.collection(name).index_information()
     await router.close()
-
-
-async def test_the_events_of_a_notification_are_asked_for_by_the_key_that_keeps_them_together(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = a_request()
-    await EventStore(database).append([request, a_dispatch(request=request), a_request()])
-    asked: list[dict[str, Any]] = []
-    collection = database.collection(names.EVENTS)
-    find = type(collection).find
-
-    def remember(self: Any, query: dict[str, Any], *more: Any, **options: Any) -> Any:
-        asked.append(query)
-        return find(self, query, *more, **options)
-
-    monkeypatch.setattr(type(collection), "find", remember)
-    timeline = await EventStore(database).timeline("default", request.notification_id)
-    histories = await EventStore(database).histories_of([request.notification_id])
-
-    assert [event.type for event in timeline] == [types.REQUESTED, types.DISPATCHED]
-    assert len(histories[request.notification_id]) == 2
-    [by_timeline, by_history] = asked
-    assert by_timeline["nid"] == request.notification_id
-    assert [one["nid"] for one in by_history["$or"]] == [request.notification_id]
-    plan = (await find(collection, by_timeline).explain())["executionStats"]
-    assert plan["totalDocsExamined"] == 2

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 from wavecom_common.events.channels import ChannelName, Priority
-from wavecom_common.storage.read_model import MOST_COUNTED
+from wavecom_common.events.listings import MAX_COUNTED
 
 from ingest_api.errors import ErrorAnswer, FieldError
 
@@ -131,7 +131,7 @@ class DetailsAnswer(_Answer):
 class Pagination(_Answer):
     """Where a page is among all."""
 
-    total: int = Field(description=f"How many there are, counted up to {MOST_COUNTED:,}.")
+    total: int = Field(description=f"How many there are, counted up to {MAX_COUNTED:,}.")
     page: int | None = Field(description="Null on a page that was asked for by cursor.")
     limit: int
     total_pages: int = Field(description="How many pages `total` makes: those that `page` reaches.")

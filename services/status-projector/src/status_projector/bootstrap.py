@@ -16,23 +16,23 @@ from wavecom_common.messaging import dead_letters
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
 from wavecom_common.storage.held_work import HeldWork
-from wavecom_common.storage.live_model import LiveModel
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.sweeps import Sweeps
 
-from status_projector.late_events import LateEvents
+from status_projector.model.live_model import LiveModel
 from status_projector.projector import Projector, give_up
-from status_projector.query_server import QueryServer
-from status_projector.resending import Resender
-from status_projector.retention import Retention
-from status_projector.retention_policy import Periods
+from status_projector.query.read_your_writes import ReadYourWrites
+from status_projector.query.server import QueryServer
+from status_projector.query.servicer import StatusQuery
+from status_projector.recovery.resender import Resender
+from status_projector.recovery.sweeper import Limits, Sweeper
+from status_projector.retention.late_events import LateEvents
+from status_projector.retention.policy import Periods
+from status_projector.retention.removal import Retention
+from status_projector.retention.unstored import require_all_stored
 from status_projector.settings import ProjectorSettings, QuerySettings
-from status_projector.status_query import StatusQuery
-from status_projector.sweeper import Limits, Sweeper
-from status_projector.unstored import require_all_stored
-from status_projector.young_ids import YoungIds
+from status_projector.store.event_store import EventStore
+from status_projector.store.sweeps import Sweeps
 
 # A client waits for an answer, so a database that is away has to be told of soon.
 _QUERY_TIMEOUT_S: Final = 3.0
@@ -101,10 +101,10 @@ def _limits(settings: ProjectorSettings) -> Sequence[Limits]:
 def build_query(settings: QuerySettings) -> Sequence[Component]:
     """The database and the gRPC server that answers from it."""
     database = database_of(settings, operation_timeout_s=_QUERY_TIMEOUT_S, only_answers=True)
-    young_ids = YoungIds(
+    read_your_writes = ReadYourWrites(
         window_s=settings.young_window_s, most_s=settings.young_wait_s, max_waiting=settings.young_max_waiting
     )
-    servicer = StatusQuery(LiveModel(database), EventStore(database), Payloads(database), young_ids)
+    servicer = StatusQuery(LiveModel(database), EventStore(database), Payloads(database), read_your_writes)
     server = QueryServer(
         servicer,
         database,

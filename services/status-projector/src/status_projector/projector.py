@@ -13,15 +13,15 @@ from wavecom_common.kernel.retrying import unless_left, until_available
 from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.live_model import LiveModel
-from wavecom_common.storage.read_model import ReadModel
 from wavecom_common.telemetry import metrics, spans
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
-from status_projector import projection
-from status_projector.late_events import LateEvents
+from status_projector.model import projection
+from status_projector.model.live_model import LiveModel
+from status_projector.model.read_model import ReadModel
+from status_projector.retention.late_events import LateEvents
+from status_projector.store.event_store import EventStore
 
 # One batch is written while the next one is prepared.
 _BATCHES_IN_FLIGHT: Final = 2
@@ -95,7 +95,7 @@ class Projector(Component):
             told = projection.fold(events)
             appended = await self._store.append(events)
             # Where an event was stored before, the stored one counts: the read model is the fold of the store.
-            # Only after the store, for a rebuild rests on that order: see `storage.pointer`.
+            # Only after the store, for a rebuild rests on that order: see `model.pointer`.
             folded = told if not appended.duplicates else projection.fold(appended.events)
             # Not left to the message coming again: a broker that loses it would leave the model behind the store.
             await until_available(lambda: self._read_model.merge(folded), stop=self._never, tell=_tell)

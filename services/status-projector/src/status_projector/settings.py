@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from wavecom_common.hosting.settings import GrpcSettings, Settings
 from wavecom_common.kernel.errors import ConfigurationError
 
-from status_projector.retention_policy import DAY_MS, SHORTEST_MS
+from status_projector.retention.policy import DAY_MS, SHORTEST_MS
 
 
 class ProjectorSettings(Settings):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from status_projector.model.pointer import Pointers
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.storage import indexes, sharding
@@ -30,7 +31,7 @@ def database_apply() -> None:
 
     async def apply() -> None:
         async with link.database(settings) as found:
-            await indexes.apply(found)
+            await indexes.apply(found, read_models=(await Pointers(found).read()).fed)
 
     asyncio.run(apply())
     print("the indexes are there")

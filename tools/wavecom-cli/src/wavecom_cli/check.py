@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from status_projector.checker import SETTLE_S, Checker, Report
+from status_projector.model.pointer import Pointers
+from status_projector.model.read_model import ReadModel
+from status_projector.recovery.checker import SETTLE_S, Checker, Report
+from status_projector.store.event_store import EventStore
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.pointer import Pointers
-from wavecom_common.storage.read_model import ReadModel
 
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from status_projector.checker import SETTLE_S
-from status_projector.rebuild import Rebuild, Rebuilt
+from status_projector.model.live_model import UNREAD_AFTER_S
+from status_projector.model.pointer import Phase, Pointer, Pointers
+from status_projector.recovery.checker import SETTLE_S
+from status_projector.recovery.rebuild import Rebuild, Rebuilt
+from status_projector.store.event_store import EventStore
+from status_projector.store.maintenance import Maintenance
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.ids import new_owner
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.live_model import UNREAD_AFTER_S
-from wavecom_common.storage.maintenance import Maintenance
-from wavecom_common.storage.pointer import Phase, Pointer, Pointers
 
 from wavecom_cli.check import SettleS, lines
 from wavecom_cli.link import database

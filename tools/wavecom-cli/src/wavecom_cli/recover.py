@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from status_projector.recover import Recovered, Recovery, require_queues
+from status_projector.recovery.recover import Recovered, Recovery, require_queues
+from status_projector.store.event_store import EventStore
+from status_projector.store.maintenance import Maintenance
 from wavecom_common.hosting.settings import Settings
 from wavecom_common.kernel.ids import first_id_of, new_owner
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.maintenance import Maintenance
 
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress

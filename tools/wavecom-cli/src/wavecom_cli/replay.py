@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from status_projector.replaying import Over, Send, Verdict, judge
-from status_projector.retention import WALKS
+from status_projector.recovery.replaying import Over, Send, Verdict, judge
+from status_projector.retention.removal import WALKS
+from status_projector.store.event_store import EventStore
+from status_projector.store.maintenance import Maintenance
 from wavecom_common.kernel.clock import SYSTEM_CLOCK, Clock
 from wavecom_common.messaging.dead_letters import Dead, Replayer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.maintenance import Maintenance
 from wavecom_proto.v1.events_pb2 import Event
 
 _CONFIRM_TIMEOUT_S = 10.0

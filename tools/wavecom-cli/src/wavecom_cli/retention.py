@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from status_projector import bootstrap
 from status_projector.bootstrap import periods
-from status_projector.retention_policy import Verdict
+from status_projector.retention.policy import Verdict
 from status_projector.settings import ProjectorSettings
+from status_projector.store.event_store import EventStore
 from wavecom_common.kernel.ids import new_owner
-from wavecom_common.storage.event_store import EventStore
 
 from wavecom_cli.link import database
 from wavecom_cli.progress import progress

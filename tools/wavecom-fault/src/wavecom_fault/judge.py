@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pymongo import MongoClient
-from status_projector.checker import Checker
+from status_projector.model.read_model import ReadModel
+from status_projector.recovery.checker import Checker
+from status_projector.store.event_store import EventStore
 from wavecom_common.delivery.policy import DEFAULT_MAX_ATTEMPTS
 from wavecom_common.events import types
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ObjectId
-from wavecom_common.storage.event_store import EventStore
-from wavecom_common.storage.read_model import ReadModel
 
 # A notification's id and a number, from 1.
 Attempt: TypeAlias = tuple[str, int]

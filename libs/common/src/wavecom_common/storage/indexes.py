@@ -1,13 +1,12 @@
 """The indexes, declared once. Applying them again changes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from wavecom_common.storage import names
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import ASCENDING, DESCENDING, IndexModel
 from wavecom_common.storage.errors import database_errors
-from wavecom_common.storage.pointer import Pointers
 
 # Longer than the longest delay and the oldest message: a claim that is forgotten lets its attempt be made again.
 # An outcome is younger than its claim, so it is never forgotten first.
@@ -49,8 +48,8 @@ INDEXES: Final[Mapping[str, Sequence[IndexModel]]] = {
 }
 
 
-async def apply(database: Database) -> None:
-    """Create what is missing, on every collection that is in use.
+async def apply(database: Database, *, read_models: Collection[str] = (names.NOTIFICATIONS,)) -> None:
+    """Create what is missing, on every collection that is in use; `read_models` are those that hold the read model.
 
     Raises:
         Unavailable: the database cannot be reached. Retryable.
@@ -59,7 +58,7 @@ async def apply(database: Database) -> None:
     for collection, indexes in INDEXES.items():
         if collection != names.NOTIFICATIONS:
             await _create(database, collection, indexes)
-    for collection in (await Pointers(database).read()).fed:
+    for collection in read_models:
         await apply_to_read_model(database, collection)
 
 

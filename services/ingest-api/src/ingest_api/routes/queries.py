@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, Path, Query
 from starlette.responses import Response
 from wavecom_common.events.channels import ChannelName
+from wavecom_common.events.listings import MAX_COUNTED
 from wavecom_common.kernel.ids import is_notification_id
-from wavecom_common.storage.read_model import MOST_COUNTED
 from wavecom_proto.v1.status_pb2 import Place
 
 from ingest_api import cursors, views
@@ -24,7 +24,7 @@ MAX_LIMIT: Final = 100
 # The first one. Left open, so that one that is given beside a cursor is noticed.
 _FIRST: Final[Any] = None
 _PAGE: Final = (
-    f"Which page, from 1; the first when left out. Pages reach the first {MOST_COUNTED:,} notifications; a cursor "
+    f"Which page, from 1; the first when left out. Pages reach the first {MAX_COUNTED:,} notifications; a cursor "
     "reaches all."
 )
 _CURSOR: Final = (
@@ -90,9 +90,9 @@ def add_queries(api: FastAPI, reader: StatusReader) -> None:
 
 def _reached(page: int, limit: int) -> int:
     """The page, if its number reaches it: what stands before a page is read to find it."""
-    if (page - 1) * limit >= MOST_COUNTED:
+    if (page - 1) * limit >= MAX_COUNTED:
         raise invalid(
-            [FieldError(field="page", message=f"must be within the first {MOST_COUNTED:,} notifications: use cursor")]
+            [FieldError(field="page", message=f"must be within the first {MAX_COUNTED:,} notifications: use cursor")]
         )
     return page
 

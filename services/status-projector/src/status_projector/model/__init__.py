@@ -1,0 +1,1 @@
+"""The read model: what is known of a notification, the fold that finds it, and where it is kept."""

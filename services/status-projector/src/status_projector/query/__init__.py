@@ -1,0 +1,1 @@
+"""The answers to questions about notifications, over gRPC."""

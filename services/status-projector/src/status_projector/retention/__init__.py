@@ -1,0 +1,1 @@
+"""Removing notifications whose time is over."""
