@@ -9,12 +9,12 @@ from typing import Any
 
 from aio_pika import Message
 from ingest_api.bootstrap import build
+from ingest_api.idempotency.keys import IdempotencyKeys
 from ingest_api.settings import IngestSettings
 from wavecom_common.events import routing
 from wavecom_common.hosting.service import main
 from wavecom_common.messaging.confirmed import ConfirmedChannel
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.testing.crashing import die, dying_after
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sms_sender.channel import CHANNEL
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.simulated import SimulatedProvider
 from wavecom_common.events import types
@@ -20,7 +21,6 @@ from wavecom_common.kernel.clock import SystemClock
 from wavecom_common.messaging import handling
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.redelivery import Limits
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.crashing import Method, die, dying_after, dying_before
 
 

@@ -9,12 +9,12 @@ import pytest
 from status_projector.model import projection
 from status_projector.model.read_model import ReadModel
 from status_projector.store.event_store import EventStore
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.events.outcomes import Delivered
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.tcp_proxy import TcpProxy
 from wavecom_common.testing.waiting import eventually

@@ -5,20 +5,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from wavecom_common.delivery import ledger
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
+from wavecom_common.delivery.withdrawals import Withdrawals
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.messaging.headers import REPLAYED_HEADER
 from wavecom_common.messaging.incoming import Incoming
-from wavecom_common.storage import ledger
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import Collection, Document
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.names import DELIVERIES
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_common.testing.broker import consuming, publishing
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually

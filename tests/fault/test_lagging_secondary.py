@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from status_projector.model.pointer import Phase, Pointers
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.events.outcomes import Delivered
 from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.errors import database_errors
-from wavecom_common.storage.ledger import Ledger
 
 from tests.fault.replica_set import FAIL_POINTS, ReplicaSet
 

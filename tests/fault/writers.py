@@ -5,10 +5,10 @@ import asyncio
 from status_projector.model import projection
 from status_projector.model.read_model import ReadModel
 from status_projector.store.event_store import EventStore
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import Delivered
 from wavecom_common.kernel.retrying import until_available
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.testing.builders import a_dispatch, a_request
 
 

@@ -12,6 +12,7 @@ from status_projector.recovery.resender import Resender
 from status_projector.recovery.sweeper import Limits, Sweeper
 from status_projector.store.event_store import EventStore
 from status_projector.store.sweeps import Sweeps
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.simulated import SimulatedProvider, Simulation
 from wavecom_common.events import routing, types
@@ -21,7 +22,6 @@ from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.held_work import HeldWork
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.testing.broker import publishing, taken
 from wavecom_common.testing.builders import a_request

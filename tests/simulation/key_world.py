@@ -12,16 +12,16 @@ import orjson
 from ingest_api.accept import Accepted, Acceptor
 from ingest_api.backlog import Backlog, Thresholds
 from ingest_api.errors import Refusal
+from ingest_api.idempotency.keys import IdempotencyKeys, KeyRecord, StoredAnswer
 from ingest_api.keyed import IdempotentRequests, Wanted
 from ingest_api.requests import NotificationRequest
 from ingest_api.validation import parse_notification
 from ingest_api.withdrawals import Withdrawals
+from wavecom_common.delivery.ledger import Ledger
+from wavecom_common.delivery.withdrawals import Withdrawals as WithdrawalStore
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import Withdrawn
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.storage.idempotency import IdempotencyKeys, KeyRecord, StoredAnswer
-from wavecom_common.storage.ledger import Ledger
-from wavecom_common.storage.withdrawals import Withdrawals as WithdrawalStore
 from wavecom_common.testing.virtual_time import VirtualClock, run_virtually
 from wavecom_proto.v1.events_pb2 import Event
 

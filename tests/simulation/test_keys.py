@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import structlog
+from ingest_api.idempotency import keys
+from ingest_api.idempotency.keys import IdempotencyKeys, KeyRecord
 from ingest_api.keyed import IdempotentRequests
 from ingest_api.withdrawals import Withdrawals
-from wavecom_common.storage import idempotency
-from wavecom_common.storage.idempotency import IdempotencyKeys, KeyRecord
-from wavecom_common.storage.withdrawals import Withdrawals as WithdrawalStore
+from wavecom_common.delivery.withdrawals import Withdrawals as WithdrawalStore
 
 from tests.simulation.key_world import KeyOutcome, simulate_key
 
@@ -68,7 +68,7 @@ def test_a_withdrawal_that_is_left_out_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_answer_that_does_not_heed_a_withdrawal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "_as_known", lambda record_id, record, *, withdrawn: {"_id": record_id})
+    monkeypatch.setattr(keys, "_as_known", lambda record_id, record, *, withdrawn: {"_id": record_id})
     assert found(NOT_DELIVERED_AS_SAID) is not None
 
 

@@ -13,10 +13,10 @@ from status_projector.recovery import missing_events
 from status_projector.recovery.missing_events import Order
 from wavecom_common.delivery import claim, give_up
 from wavecom_common.delivery.claims import Decision, LookAgain, Resume, decide
+from wavecom_common.delivery.ledger import Claim
+from wavecom_common.delivery.withdrawals import Withdrawals
 from wavecom_common.messaging.handling import Handling
 from wavecom_common.messaging.incoming import Link, Raw
-from wavecom_common.storage.ledger import Claim
-from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_proto.v1.events_pb2 import Event
 
 from tests.simulation.memory_database import View

@@ -22,8 +22,10 @@ from status_projector.recovery.sweeper import Limits, Sweeper
 from status_projector.store import event_document
 from status_projector.store.event_store import EventStore
 from status_projector.store.sweeps import Sweeps
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Attempt
+from wavecom_common.delivery.withdrawals import Withdrawals
 from wavecom_common.events import routing, types
 from wavecom_common.events.outcomes import (
     Delivered,
@@ -42,9 +44,7 @@ from wavecom_common.messaging.redelivery import Limits as RedeliveryLimits
 from wavecom_common.messaging.settlement import Settlement
 from wavecom_common.storage import names
 from wavecom_common.storage.held_work import HeldWork
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.withdrawals import Withdrawals
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.virtual_time import VirtualClock, run_virtually
 from wavecom_proto.v1.events_pb2 import Event

@@ -9,6 +9,7 @@ import pytest
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.backlog import Backlog, Thresholds
+from ingest_api.idempotency.keys import KeyRecord, StoredAnswer
 from ingest_api.keyed import IdempotentRequests
 from ingest_api.sinks import EventSink
 from ingest_api.status_client import StatusClient
@@ -18,7 +19,6 @@ from wavecom_common.events import types
 from wavecom_common.events.listings import MAX_COUNTED
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1 import status_pb2_grpc
 from wavecom_proto.v1.events_pb2 import Event
 from wavecom_proto.v1.status_pb2 import ListNotificationsResponse, Notification, Place, Timeline

@@ -6,10 +6,10 @@ import pytest
 from ingest_api.withdrawals import Withdrawals, within
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from wavecom_common.delivery.withdrawals import ERROR
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.storage.withdrawals import ERROR
 from wavecom_common.testing.builders import a_request
 from wavecom_common.testing.virtual_time import run_virtually
 

@@ -1,6 +1,6 @@
 from wavecom_common.delivery.claims import Call, LookAgain, Repeat, Resume, decide
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.events.outcomes import Delivered
-from wavecom_common.storage.ledger import Claim
 
 
 def test_the_first_to_claim_calls() -> None:

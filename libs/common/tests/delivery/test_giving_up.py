@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 from prometheus_client import REGISTRY
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import Delivered, GivenUp
 from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Retry
-from wavecom_common.storage.ledger import Claim
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event

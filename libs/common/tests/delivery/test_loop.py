@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 from prometheus_client import REGISTRY
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import Delivered, GivenUp, PermanentFailure, TransientFailure
 from wavecom_common.kernel.errors import Draining, Unavailable, Unstorable
 from wavecom_common.messaging.incoming import Link
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Retry
-from wavecom_common.storage.ledger import Claim
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
 from wavecom_proto.v1.events_pb2 import Event

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import REGISTRY
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.delivery.port import Attempt, NotReady
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import (
@@ -25,7 +26,6 @@ from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Draining, Unavailable, Unstorable
 from wavecom_common.messaging.incoming import Link
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Retry
-from wavecom_common.storage.ledger import Claim
 from wavecom_common.telemetry import spans
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually

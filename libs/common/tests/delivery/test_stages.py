@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from wavecom_common.delivery.claim import ClaimStage
 from wavecom_common.delivery.claims import Call, LookAgain, attempt_key
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.delivery.record import RecordStage
 from wavecom_common.delivery.starts import Starts
 from wavecom_common.events import types
@@ -13,7 +14,6 @@ from wavecom_common.events.outcomes import Delivered, TransientFailure
 from wavecom_common.events.payloads import Payload
 from wavecom_common.kernel.errors import Unavailable, Unstorable
 from wavecom_common.messaging.outcome import ACK
-from wavecom_common.storage.ledger import Claim
 from wavecom_common.testing.builders import a_dispatch
 from wavecom_common.testing.waiting import eventually
 

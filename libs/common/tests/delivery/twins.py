@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from wavecom_common.delivery.ledger import Claim, Settled
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Adapter, Attempt, ConnectedAdapter, NotReady
 from wavecom_common.events.outcomes import Delivered, DeliveryOutcome
@@ -13,7 +14,6 @@ from wavecom_common.kernel.errors import Unstorable
 from wavecom_common.messaging.headers import Past
 from wavecom_common.messaging.incoming import Incoming, Link
 from wavecom_common.messaging.outcome import Outcome
-from wavecom_common.storage.ledger import Claim, Settled
 from wavecom_proto.v1.events_pb2 import Event
 
 # What the database's clock says, which leases go by, and what this process's clock says.
@@ -31,7 +31,7 @@ class StoppedClock:
 
 
 class MemoryLedger:
-    """As `storage.ledger.Ledger`: one claim a key, the first outcome stays."""
+    """As `delivery.ledger.Ledger`: one claim a key, the first outcome stays."""
 
     owner = OWNER
 

@@ -18,7 +18,7 @@ from ingest_api.access import LOOPBACK_HOSTS, Access, AllowedHosts, AllowedOrigi
 from ingest_api.body import MAX_BODY_BYTES
 from ingest_api.errors import Refusal
 from ingest_api.failures import answer_failures
-from ingest_api.idempotency import REPLAYED_HEADER
+from ingest_api.idempotency.header import REPLAYED_HEADER
 from ingest_api.intake import MAX_MEMORY_BYTES, Intake, LimitedGets
 from ingest_api.keyed import IdempotentRequests
 from ingest_api.openapi import describe

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from wavecom_common.delivery.withdrawals import Withdrawals as WithdrawalStore
 from wavecom_common.events.routing import DISPATCHER_QUEUE, PROJECTOR_QUEUE
 from wavecom_common.hosting import grpc_tls
 from wavecom_common.hosting.database import database_of
@@ -12,14 +13,13 @@ from wavecom_common.kernel.component import Component
 from wavecom_common.messaging.depths import QueueDepths
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.stalling import STALL_LIMIT_S
-from wavecom_common.storage.idempotency import IdempotencyKeys
 from wavecom_common.storage.payloads import Payloads
-from wavecom_common.storage.withdrawals import Withdrawals as WithdrawalStore
 from wavecom_common.telemetry import rpc, tracing
 
 from ingest_api.accept import Acceptor
 from ingest_api.app import create_app
 from ingest_api.backlog import QUEUES, Backlog, Thresholds
+from ingest_api.idempotency.keys import IdempotencyKeys
 from ingest_api.intake import Intake
 from ingest_api.keyed import IdempotentRequests
 from ingest_api.readiness import NotNeededToBeReady

@@ -21,20 +21,20 @@ from starlette.types import Scope
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.kernel.ids import new_notification_id
-from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Accepted, Acceptor, Budget, Unconfirmed, count_accepted, without
 from ingest_api.errors import RETRY_SOON_S, Refusal
-from ingest_api.idempotency import CLIENT_HEADERS, HEADER
+from ingest_api.idempotency.header import CLIENT_HEADERS, HEADER
+from ingest_api.idempotency.keys import KeyRecord, StoredAnswer
 from ingest_api.withdrawals import Withdrawals, within
 
 _log = get_logger()
 
 
 class KeyStore(Protocol):
-    """Where keys are kept; `wavecom_common.storage.idempotency.IdempotencyKeys` is the real one, and says more."""
+    """Where keys are kept; `ingest_api.idempotency.keys.IdempotencyKeys` is the real one, and says more."""
 
     async def reserve(self, record_id: str, record: KeyRecord) -> KeyRecord | None:
         """Store the record unless there is one; then that one."""

@@ -12,7 +12,7 @@ from ingest_api.answers import BatchAnswer, BatchErrorAnswer, CreatedAnswer
 from ingest_api.backlog import REFUSED_FROM
 from ingest_api.body import BODY_TIMEOUT_S, MAX_BODY_BYTES
 from ingest_api.errors import ErrorAnswer
-from ingest_api.idempotency import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
+from ingest_api.idempotency.header import HEADER, KEY_PATTERN, MAX_KEY_CHARACTERS, REPLAYED_HEADER
 from ingest_api.requests import NOTIFICATION_REQUEST
 from ingest_api.routes import BATCH, NOTIFICATIONS
 from ingest_api.routes.batch import FIELD, MAX_BATCH_BYTES, MAX_ITEMS

@@ -10,7 +10,7 @@ from wavecom_common.hosting.settings import GrpcSettings
 from wavecom_common.storage.indexes import LEDGER_SURE_DAYS
 
 from ingest_api.access import HOST_PATTERN, LOOPBACK_HOSTS, ORIGIN_PATTERN
-from ingest_api.idempotency import CLIENT_HEADERS
+from ingest_api.idempotency.header import CLIENT_HEADERS
 from ingest_api.intake import MAX_MEMORY_BYTES, MIB
 
 

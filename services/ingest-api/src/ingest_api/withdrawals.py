@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
+from wavecom_common.delivery.withdrawals import ERROR
 from wavecom_common.events import types
 from wavecom_common.kernel.clock import Clock
 from wavecom_common.kernel.component import Component
 from wavecom_common.kernel.errors import Unavailable, WavecomError
 from wavecom_common.kernel.retrying import unless_left, until_available
-from wavecom_common.storage.withdrawals import ERROR
 from wavecom_common.telemetry import metrics
 from wavecom_common.telemetry.logs import get_logger
 from wavecom_proto.v1.events_pb2 import Event
@@ -29,7 +29,7 @@ _log = get_logger()
 
 
 class WithdrawalStore(Protocol):
-    """The ledger's side; `wavecom_common.storage.withdrawals.Withdrawals` is the real one."""
+    """The ledger's side; `wavecom_common.delivery.withdrawals.Withdrawals` is the real one."""
 
     async def withdraw(self, notification_ids: Sequence[str]) -> frozenset[str]:
         """Those that no sender will call for; senders have the others.

@@ -8,11 +8,11 @@ from typing import Final
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery.claims import Call, Decision, attempt_key, decide
+from wavecom_common.delivery.ledger import Claim, Ledger
 from wavecom_common.delivery.starts import Starts
 from wavecom_common.events.payloads import Payload, payload_of
 from wavecom_common.kernel.batcher import Batcher
 from wavecom_common.kernel.clock import Clock
-from wavecom_common.storage.ledger import Claim, Ledger
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry import spans
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from wavecom_proto.v1.events_pb2 import Event
 
+from wavecom_common.delivery.ledger import Claim
 from wavecom_common.events import types
 from wavecom_common.events.outcomes import DeliveryOutcome
-from wavecom_common.storage.ledger import Claim
 
 
 def attempt_key(event: Event) -> str:

@@ -3,10 +3,10 @@
 from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery.claims import LookAgain, Repeat, Resume, attempt_key, decide
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.record import RecordStage
 from wavecom_common.events import types
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
-from wavecom_common.storage.ledger import Ledger
 
 
 class GiveUpStage:

@@ -12,6 +12,7 @@ from wavecom_common.delivery.claim import Claimed, ClaimStage
 from wavecom_common.delivery.claims import Call, LookAgain, Repeat, Resume, attempt_key
 from wavecom_common.delivery.connections import Connections, Line, Unconnected
 from wavecom_common.delivery.give_up import GiveUpStage
+from wavecom_common.delivery.ledger import Ledger
 from wavecom_common.delivery.policy import FAIL, next_attempt, unknown_action
 from wavecom_common.delivery.port import Adapter, BatchAdapter, ConnectedAdapter
 from wavecom_common.delivery.record import RecordStage
@@ -25,7 +26,6 @@ from wavecom_common.kernel.tasks import all_ended
 from wavecom_common.messaging.incoming import Incoming
 from wavecom_common.messaging.outcome import DeadLetter, Outcome, Retry
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.ledger import Ledger
 from wavecom_common.storage.payloads import Payloads
 from wavecom_common.telemetry.logs import get_logger
 

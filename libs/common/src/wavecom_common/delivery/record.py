@@ -9,6 +9,7 @@ from wavecom_proto.v1.events_pb2 import Event
 
 from wavecom_common.delivery import metering
 from wavecom_common.delivery.claims import attempt_key
+from wavecom_common.delivery.ledger import Claim, Ledger, Settled
 from wavecom_common.delivery.policy import Consequences, consequences, unknown_action
 from wavecom_common.delivery.starts import Starts
 from wavecom_common.events import types
@@ -19,7 +20,6 @@ from wavecom_common.kernel.errors import WavecomError
 from wavecom_common.kernel.retrying import until_available
 from wavecom_common.messaging.outcome import ACK, DeadLetter, Outcome
 from wavecom_common.messaging.publisher import EventPublisher
-from wavecom_common.storage.ledger import Claim, Ledger, Settled
 from wavecom_common.telemetry import spans
 from wavecom_common.telemetry.logs import get_logger
 

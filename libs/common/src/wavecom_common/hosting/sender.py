@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 from pydantic import Field
 
 from wavecom_common.channels.declaration import Channel
+from wavecom_common.delivery.ledger import LEASE_S, Ledger
 from wavecom_common.delivery.loop import DeliveryLoop
 from wavecom_common.delivery.port import Adapter, ConnectedAdapter
 from wavecom_common.delivery.simulated import Simulation
@@ -21,7 +22,6 @@ from wavecom_common.kernel.ids import new_owner
 from wavecom_common.messaging.consumer import Consumer
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.storage.held_work import HeldWork
-from wavecom_common.storage.ledger import LEASE_S, Ledger
 from wavecom_common.storage.payloads import Payloads
 
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope
-from wavecom_common.storage.idempotency import KeyRecord, StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Accepted, Acceptor
 from ingest_api.body import read_body
 from ingest_api.errors import FieldError, Refusal, invalid
-from ingest_api.idempotency import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.idempotency.header import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.idempotency.keys import KeyRecord, StoredAnswer
 from ingest_api.keyed import IdempotentRequests, Wanted
 from ingest_api.requests import NotificationRequest
 from ingest_api.routes.create import created

@@ -6,12 +6,12 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope
-from wavecom_common.storage.idempotency import StoredAnswer
 from wavecom_proto.v1.events_pb2 import Event
 
 from ingest_api.accept import Accepted, Acceptor
 from ingest_api.body import MAX_BODY_BYTES, read_body
-from ingest_api.idempotency import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.idempotency.header import REPLAYED_HEADER, fingerprint_of, key_of
+from ingest_api.idempotency.keys import StoredAnswer
 from ingest_api.keyed import IdempotentRequests, Wanted
 from ingest_api.routes import NOTIFICATIONS
 from ingest_api.times import iso

@@ -243,7 +243,7 @@ def _settled_document(settled: Settled, at: DatetimeMS) -> Document:
 
 def _claim(claimed: Document, settled: Document | None) -> Claim:
     if settled is None and "kind" in claimed:
-        # Withdrawn: claim and outcome in one document (see `storage.withdrawals`).
+        # Withdrawn: claim and outcome in one document (see `delivery.withdrawals`).
         settled = claimed
     return Claim(
         owner=claimed["owner"],

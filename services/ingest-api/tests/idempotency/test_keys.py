@@ -1,13 +1,15 @@
 """Idempotency keys on a real database."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from ingest_api.idempotency.keys import IdempotencyKeys, KeyRecord, StoredAnswer
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.storage import indexes
 from wavecom_common.storage.client import Database
-from wavecom_common.storage.idempotency import IdempotencyKeys, KeyRecord, StoredAnswer
 from wavecom_common.storage.names import IDEMPOTENCY_KEYS
 
 pytestmark = pytest.mark.connected
@@ -18,6 +20,14 @@ ANSWER = StoredAnswer(201, b'{"status":"success"}')
 
 def a_record(number: int = 0, fingerprint: str = "f") -> KeyRecord:
     return KeyRecord(fingerprint, [f"675a1b2c3d4e5f60718{number:05}"], SYSTEM_CLOCK.now_ms())
+
+
+@pytest.fixture
+async def database(mongodb_url: str, database_name: str) -> AsyncIterator[Database]:
+    database = Database(mongodb_url, database_name)
+    await indexes.apply(database)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

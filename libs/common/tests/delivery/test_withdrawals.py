@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from wavecom_common.delivery import withdrawals as withdrawals_module
+from wavecom_common.delivery.ledger import Ledger
+from wavecom_common.delivery.withdrawals import ERROR, Withdrawals
 from wavecom_common.events.outcomes import Withdrawn
 from wavecom_common.kernel.errors import Unavailable
-from wavecom_common.storage import withdrawals as withdrawals_module
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import Collection, Document
-from wavecom_common.storage.ledger import Ledger
-from wavecom_common.storage.withdrawals import ERROR, Withdrawals
 
 pytestmark = pytest.mark.connected
 

@@ -7,6 +7,8 @@ from collections.abc import Collection as Keys
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from wavecom_common.delivery import ledger as ledger_module
+from wavecom_common.delivery.ledger import LEASE_S, Claim, Ledger, Settled
 from wavecom_common.events.outcomes import (
     Delivered,
     GivenUp,
@@ -18,10 +20,8 @@ from wavecom_common.events.outcomes import (
 )
 from wavecom_common.kernel.errors import Unavailable
 from wavecom_common.storage import indexes, inserts, names
-from wavecom_common.storage import ledger as ledger_module
 from wavecom_common.storage.client import Database
 from wavecom_common.storage.driver import Collection, DatetimeMS, Document
-from wavecom_common.storage.ledger import LEASE_S, Claim, Ledger, Settled
 from wavecom_common.testing.waiting import eventually
 
 
