@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -75,6 +76,20 @@ async def test_a_close_cuts_work_short() -> None:
     await eventually(lambda: periodic.begun == 1, what="the first time")
     await periodic.close()
     assert periodic.ended == 0
+
+
+async def test_a_close_ends_it_also_when_the_work_swallows_the_cancellation() -> None:
+    class Swallowing(Counting):
+        async def work(self) -> None:
+            with nullcontext() if self.begun else suppress(asyncio.CancelledError):
+                await super().work()
+
+    periodic = Swallowing()
+    await periodic.start()
+    await eventually(lambda: periodic.begun == 1, what="the first time")
+    async with asyncio.timeout(5):
+        await periodic.close()
+    assert periodic.begun == 1
 
 
 async def test_what_work_raises_is_reported_as_the_death_of_a_vital_task(deaths: list[dict[str, Any]]) -> None:

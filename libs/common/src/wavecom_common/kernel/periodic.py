@@ -38,6 +38,8 @@ class Periodic(Component, ABC):
 
     async def close(self) -> None:
         """End it."""
+        # A client library may swallow a cancellation: then the work that is cut short is the last.
+        self.stopping.set()
         await cancel(self._task)
 
     async def pause(self, seconds: float) -> None:
