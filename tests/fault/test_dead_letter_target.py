@@ -12,6 +12,7 @@ import pytest
 from wavecom_common.events import routing
 from wavecom_common.messaging import topology
 from wavecom_common.messaging.connection import connected
+from wavecom_common.messaging.migration import migrate
 from wavecom_common.testing.broker import depth, publishing, taken
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_common.testing.waiting import eventually
@@ -103,3 +104,39 @@ async def test_what_waits_in_a_queue_just_made_comes_after_the_broker_was_killed
 
     await eventually(all_there, timeout_s=60, what="everything that waited")
     assert come == {event.event_id for event in events}
+
+
+@pytest.mark.timeout(240)
+async def test_what_the_broker_has_yet_to_send_again_outlives_the_queue_it_is_kept_in(
+    own_broker: tuple[Stack, rabbitmq.PrivateBroker],
+) -> None:
+    """Of those that expire some find their next queue full, which has room again when the first one is made anew."""
+    url = own_broker[1].url
+    planned = _with_room_for(200, topology.plan([1000]), QUEUE)
+    await topology.apply(url, _with_room_for(5000, planned, RETRY))
+    events = [a_dispatch(request=a_request(channel="sms")) for _ in range(300)]
+    async with publishing(url, max_events=1) as publisher:
+        await publisher.publish_later(events, delay_ms=1000, timeout_s=60)
+
+    async def full() -> bool:
+        # Some more are taken before the limit is noticed.
+        return await depth(url, RETRY) == 0 and (await depth(url, QUEUE) or 0) >= 200
+
+    await eventually(full, timeout_s=30, what="the end of the wait")
+    come = {event.event_id for event in await taken(url, QUEUE)}
+    assert len(come) < len(events)
+
+    assert await migrate(url, planned, wait_s=30, settle_s=0, quiet_s=5) == [RETRY]
+
+    come.update(event.event_id for event in await taken(url, QUEUE))
+    assert come == {event.event_id for event in events}
+
+
+def _with_room_for(count: int, planned: topology.Topology, name: str) -> topology.Topology:
+    return replace(
+        planned,
+        queues=[
+            replace(queue, arguments={**queue.arguments, "x-max-length": count}) if queue.name == name else queue
+            for queue in planned.queues
+        ],
+    )

@@ -16,11 +16,10 @@ from aio_pika.abc import AbstractChannel
 from wavecom_common.events import routing
 from wavecom_common.kernel.errors import Draining, Refused, Retryable, Unavailable, Unroutable
 from wavecom_common.kernel.retrying import until_available
-from wavecom_common.messaging import topology
+from wavecom_common.messaging import migration, topology
 from wavecom_common.messaging.connection import connected
 from wavecom_common.messaging.headers import REASON_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.incoming import Incoming
-from wavecom_common.messaging.migration import migrate
 from wavecom_common.messaging.outcome import ACK, Outcome
 from wavecom_common.messaging.publisher import EventPublisher
 from wavecom_common.messaging.topology import Queue, Topology
@@ -34,6 +33,7 @@ PLAN = topology.plan([WAIT_MS])
 RETRY = routing.retry_name(WAIT_MS)
 DEAD = routing.dead_queue(routing.PROJECTOR_QUEUE)
 EACH = 5
+migrate = partial(migration.migrate, quiet_s=0)
 
 
 def as_before() -> Topology:
@@ -331,12 +331,3 @@ async def test_a_queue_is_not_taken_from_its_consumers_and_what_they_held_comes_
         assert await migrating == [routing.DISPATCHER_QUEUE]
 
     assert await depth(broker_url, routing.DISPATCHER_QUEUE) == 2
-
-
-async def test_while_a_queue_is_full_nothing_is_begun(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await topology.apply(broker_url, with_room_for(99, DEAD), settle_s=0)
-    await put(broker_url, PLAN, [RETRY])
-    monkeypatch.setattr("wavecom_common.messaging.migration.MAX_LENGTH", EACH)
-
-    with pytest.raises(Refused, match=f"queue {RETRY} is full"):
-        await migrate(broker_url, PLAN, wait_s=0, settle_s=0)

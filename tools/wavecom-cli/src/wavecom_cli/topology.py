@@ -29,6 +29,14 @@ def migrate(
     wait: Annotated[
         float, typer.Option(min=0, help="Wait so many seconds for a queue's consumers to be stopped.")
     ] = 60,
+    quiet: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Delete a queue when it was empty for so many seconds: more than twice the broker's "
+            "dead_letter_worker_publisher_confirm_timeout, which is 10 as we set it up, and 180 on others.",
+        ),
+    ] = migration.QUIET_S,
 ) -> None:
     """Make every queue anew whose arguments differ from the plan; nothing that is in it is lost.
 
@@ -48,6 +56,7 @@ def migrate(
             settings.broker_url,
             broker.plan(settings.broker_delays_ms),
             wait_s=wait,
+            quiet_s=quiet,
             on_progress=on_progress,
         )
     )

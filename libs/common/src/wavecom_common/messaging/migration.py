@@ -2,21 +2,24 @@
 
 A queue's arguments cannot be changed, so the queue is made anew, and its messages wait in a second one meanwhile:
 
-1. the second one, `<queue>.migrating`, is declared as planned, bound like the first, and the first is unbound;
-2. what is in the first is moved, and when it is empty and nobody reads it any more, it is deleted;
-3. it is declared as planned and bound, the second one is unbound, its messages are moved back, and it is deleted.
+1. the service that reads it is waited for, to be stopped; until then the queue stays as it is;
+2. the second one, `<queue>.migrating`, is declared as planned, bound like the first, and the first is unbound;
+3. what is in the first is moved, and when it is empty and nobody reads it any more, it is deleted;
+4. it is declared as planned and bound, the second one is unbound, its messages are moved back, and it is deleted.
 
 Every step looks at what is there, so a migration that was broken off anywhere goes on when it is run again. A message
 leaves a queue only once the broker confirmed it to the other one: none is lost, and some may come twice, and the system
-takes that. A queue is not deleted while it has consumers: what they hold would be gone with it.
+takes that. A queue is deleted once it is sure to be empty, see `emptying`.
 
-What waits in a retry queue starts its wait anew, twice. Not counted by the broker, and lost with the first queue, would
-be a message that is being dead-lettered into a queue which refuses it: so all queues have to be there, and none full.
-Source: https://www.rabbitmq.com/docs/quorum-queues (no conditional deletion: a look at the queue stands in for it)
+What waits in a retry queue starts its wait anew, twice. What is being dead-lettered into a queue that refuses it would
+be lost with the queue it comes from: so all queues have to be there, and none full.
+Source: https://www.rabbitmq.com/docs/quorum-queues (no conditional deletion: looks at the queue stand in for it)
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from math import inf
 from typing import Final
 
 from aio_pika import DeliveryMode, Message
@@ -27,9 +30,9 @@ from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Refused, Unroutable
 from wavecom_common.kernel.ids import new_message_id
 from wavecom_common.messaging.connection import broker_errors, connected
+from wavecom_common.messaging.emptying import Emptying
 from wavecom_common.messaging.headers import DELIVERY_COUNT_HEADER, RETURNS_HEADER
 from wavecom_common.messaging.topology import (
-    MAX_LENGTH,
     OBSOLETE_BINDINGS,
     SETTLE_S,
     Queue,
@@ -38,12 +41,14 @@ from wavecom_common.messaging.topology import (
     declare,
     message_counts,
     migrating_name,
+    present_arguments,
     unbind,
 )
 
-# Moved together: taken, published side by side, and acknowledged when all are confirmed.
-_AT_ONCE: Final = 100
-_CONFIRM_TIMEOUT_S: Final = 30.0
+# Longer than a broker of ours takes to send again what it is dead-lettering: up to twice ten seconds, see ADR 0007.
+QUIET_S: Final = 25.0
+# The same for a queue that dead-letters nothing: enough for a second look.
+_BRIEFLY_QUIET_S: Final = 2.0
 _LOOK_INTERVAL_S: Final = 0.5
 
 # Of which queue, and what is done now.
@@ -56,6 +61,7 @@ async def migrate(
     *,
     wait_s: float,
     settle_s: float = SETTLE_S,
+    quiet_s: float = QUIET_S,
     on_progress: OnProgress = lambda queue, step: None,
 ) -> Sequence[str]:
     """Make every queue that differs from the plan anew, one after the other; returns their names.
@@ -65,6 +71,7 @@ async def migrate(
         topology: the plan.
         wait_s: how long a queue's consumers are waited for, to be stopped by the operator.
         settle_s: see `topology.SETTLE_S`; also how long a message is waited for that was on its way into a queue.
+        quiet_s: a queue that dead-letters is deleted when nothing was seen in it for so long, see `emptying`.
         on_progress: is called before each step.
 
     Raises:
@@ -74,9 +81,18 @@ async def migrate(
     migrated: list[str] = []
     async with connected(url, "wavecom topology migrate") as connection:
         with broker_errors():
-            await _require_room(connection, topology)
+            room = partial(_require_room, connection, topology)
+            await room()
             for queue in topology.queues:
-                one = _Migration(connection, queue, wait_s=wait_s, settle_s=settle_s, on_progress=on_progress)
+                one = _Migration(
+                    connection,
+                    queue,
+                    wait_s=wait_s,
+                    settle_s=settle_s,
+                    quiet_s=quiet_s if "x-dead-letter-exchange" in queue.arguments else min(quiet_s, _BRIEFLY_QUIET_S),
+                    require_room=room,
+                    on_progress=on_progress,
+                )
                 if await one.run():
                     migrated.append(queue.name)
     return migrated
@@ -86,24 +102,53 @@ class _Migration:
     """Of one queue."""
 
     def __init__(
-        self, connection: AbstractConnection, queue: Queue, *, wait_s: float, settle_s: float, on_progress: OnProgress
+        self,
+        connection: AbstractConnection,
+        queue: Queue,
+        *,
+        wait_s: float,
+        settle_s: float,
+        quiet_s: float,
+        require_room: Callable[[], Awaitable[None]],
+        on_progress: OnProgress,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._second = migrating_name(queue.name)
         self._wait_s = wait_s
         self._settle_s = settle_s
+        self._quiet_s = quiet_s
+        self._require_room = require_room
         self._on_progress = on_progress
+        self._read_since_s: float | None = None
 
     async def run(self) -> bool:
         """Begin, or go on from where it was broken off; False when there is nothing to do."""
         counts = await message_counts(self._connection, [self._queue.name, self._second])
         if counts[self._queue.name] is not None and await declare(self._connection, self._queue) is not None:
+            await self._require_room()
+            if counts[self._second] is None:
+                await self._wait_until_unread()
             await self._make_room()
         elif counts[self._second] is None:
             return False
         await self._come_back()
         return True
+
+    async def _wait_until_unread(self) -> None:
+        """A queue whose service runs stays as it is, seen by everything that looks how much waits."""
+        channel = await self._channel()
+        look = partial(channel.declare_queue, self._queue.name, passive=True)
+        while count := (await look()).declaration_result.consumer_count:
+            await self._wait_for_consumers(count)
+
+    async def _wait_for_consumers(self, count: int, more: str = "") -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._read_since_s = self._read_since_s or now_s
+        if now_s - self._read_since_s >= self._wait_s:
+            raise Refused(f"{count} consumers still read {self._queue.name}: stop its service and run this again{more}")
+        self._step(f"waiting for the {count} consumers to be stopped")
+        await SYSTEM_CLOCK.sleep(_LOOK_INTERVAL_S)
 
     async def _make_room(self) -> None:
         """Move everything into the second queue, and delete the first."""
@@ -120,7 +165,8 @@ class _Migration:
         # What was routed before the unbinding is here by then.
         await SYSTEM_CLOCK.sleep(self._settle_s)
         self._step("moving messages into the second queue")
-        await self._move_until_unused(channel)
+        self._read_since_s = None
+        await self._empty(first, f"; until then new messages wait in {self._second}")
         self._step("deleting the first queue")
         await channel.queue_delete(first)
 
@@ -136,34 +182,21 @@ class _Migration:
         await unbind(channel, self._second, self._queue.bindings)
         await SYSTEM_CLOCK.sleep(self._settle_s)
         self._step("moving messages back")
-        await self._move(channel, self._second)
+        await self._empty(self._second)
         self._step("deleting the second queue")
         await channel.queue_delete(self._second)
 
-    async def _move_until_unused(self, channel: AbstractChannel) -> None:
-        """Until nobody reads the first queue and nothing is in it: what a consumer held comes back when it ends."""
-        deadline_s = asyncio.get_running_loop().time() + self._wait_s
-        while True:
-            await self._move(channel, self._queue.name)
-            found = (await channel.declare_queue(self._queue.name, passive=True)).declaration_result
-            if not found.message_count and not found.consumer_count:
-                return
-            if found.consumer_count and asyncio.get_running_loop().time() >= deadline_s:
-                raise Refused(
-                    f"{found.consumer_count} consumers still read {self._queue.name}: stop its service and run this "
-                    f"again; until then new messages wait in {self._second}"
-                )
-            if found.consumer_count:
-                self._step(f"waiting for the {found.consumer_count} consumers to be stopped")
-                await SYSTEM_CLOCK.sleep(_LOOK_INTERVAL_S)
-
-    async def _move(self, channel: AbstractChannel, source: str) -> None:
-        """Everything that is ready in the source, to whichever of the two queues is bound."""
-        queue = await channel.get_queue(source, ensure=False)
-        while batch := await _take(queue.get, _AT_ONCE):
-            async with asyncio.timeout(_CONFIRM_TIMEOUT_S):
-                await asyncio.gather(*[self._publish(channel, message) for message in batch])
-            await batch[-1].ack(multiple=True)
+    async def _empty(self, source: str, more: str = "") -> None:
+        """Move everything in the source to the other queue, which is bound."""
+        channel = await self._channel()
+        await Emptying(
+            channel,
+            source,
+            quiet_s=self._quiet_s,
+            move=partial(self._publish, channel),
+            wait_for_consumers=partial(self._wait_for_consumers, more=more),
+            require_room=self._require_room,
+        ).run()
 
     async def _publish(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
         exchange_name, key = self._queue.bindings[-1]
@@ -187,24 +220,22 @@ class _Migration:
 
 
 async def _require_room(connection: AbstractConnection, topology: Topology) -> None:
-    names = [queue.name for queue in topology.queues]
-    counts = await message_counts(connection, [*names, *map(migrating_name, names)])
-    for name in names:
-        count = counts[name] if counts[name] is not None else counts[migrating_name(name)]
+    counts = await message_counts(
+        connection, [name for queue in topology.queues for name in (queue.name, migrating_name(queue.name))]
+    )
+    for queue in topology.queues:
+        name = queue.name if counts[queue.name] is not None else migrating_name(queue.name)
+        count = counts[name]
         if count is None:
-            raise Refused(f"queue {name} is missing: run `wavecom topology apply` first")
-        if count >= MAX_LENGTH:
+            raise Refused(f"queue {queue.name} is missing: run `wavecom topology apply` first")
+        if count and count >= await _limit(connection, queue, name):
             raise Refused(f"queue {name} is full: what is on its way into it could not be moved; run this again later")
 
 
-async def _take(get: Callable[..., object], count: int) -> list[AbstractIncomingMessage]:
-    batch: list[AbstractIncomingMessage] = []
-    while len(batch) < count:
-        message = await get(fail=False, no_ack=False)  # type: ignore[misc]
-        if message is None:
-            break
-        batch.append(message)
-    return batch
+async def _limit(connection: AbstractConnection, queue: Queue, name: str) -> float:
+    """How many messages the queue takes that is there."""
+    limit = (await present_arguments(connection, queue, name)).get("x-max-length")
+    return limit if isinstance(limit, int) else inf
 
 
 def _again(message: AbstractIncomingMessage) -> Message:

@@ -46,6 +46,8 @@ _INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for .*: received (?:the value )?(?P<wanted>none|'[^']*').*?"
     r" but current is (?:the value )?(?P<current>none|'[^']*')"
 )
+# More arguments than a queue has.
+_MAX_DIFFERENCES: Final = 20
 
 _log = get_logger()
 
@@ -153,11 +155,32 @@ async def declare(connection: AbstractConnection, queue: Queue, *, name: str | N
     The broker names the first argument that differs.
     """
     name = name or queue.name
+    answer = await _declare(connection, name, queue.arguments)
+    return None if answer is None else f"queue {name} {_difference(answer)}"
+
+
+async def present_arguments(connection: AbstractConnection, queue: Queue, name: str) -> Mapping[str, str | int]:
+    """The arguments of a queue that is there under this name, as far as the broker names them; else those planned."""
+    arguments = dict(queue.arguments)
+    for _ in range(_MAX_DIFFERENCES):
+        answer = await _declare(connection, name, arguments)
+        differs = _INEQUIVALENT.search(answer) if answer is not None else None
+        if differs is None:
+            break
+        current = differs["current"].strip("'")
+        arguments.pop(differs["name"], None)
+        if differs["current"] != "none":
+            arguments[differs["name"]] = int(current) if current.isdigit() else current
+    return arguments
+
+
+async def _declare(connection: AbstractConnection, name: str, arguments: Mapping[str, str | int]) -> str | None:
+    """What the broker answers where the queue is there and differs."""
     channel = await connection.channel()
     try:
-        await channel.declare_queue(name, durable=True, arguments=dict(queue.arguments))
+        await channel.declare_queue(name, durable=True, arguments=dict(arguments))
     except ChannelPreconditionFailed as error:
-        return f"queue {name} {_difference(str(error))}"
+        return str(error)
     await channel.close()
     return None
 
