@@ -67,7 +67,8 @@ async def test_a_process_reads_and_asks_for_what_is_said_of_it(name: str) -> Non
 
 def test_every_name_said_of_a_process_is_one_of_the_topology() -> None:
     planned = topology.plan(Settings().broker_delays_ms)
-    known = {*planned.exchanges, *(queue.name for queue in planned.queues)}
+    queues = [queue.name for queue in planned.queues]
+    known = {*planned.exchanges, *queues, *map(topology.migrating_name, queues)}
     for process in PROCESSES.values():
         assert {*process.reads, *process.asks_for, *process.publishes_to} <= known
 

@@ -1,11 +1,13 @@
 """The sweeper on a real broker and database: it sends again what is missing, and only that."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from aio_pika import Message
 from status_projector.model.live_model import LiveModel
+from status_projector.recovery import sweeper as sweeper_module
 from status_projector.recovery.missing_events import ATTEMPT, REQUEST, RETRY
 from status_projector.recovery.resender import Resender
 from status_projector.recovery.sweeper import REPAIRED, Limits, Sweeper
@@ -13,6 +15,8 @@ from status_projector.store.event_store import EventStore
 from status_projector.store.sweeps import Sweeps
 from wavecom_common.events import routing, types
 from wavecom_common.kernel.errors import Unavailable
+from wavecom_common.messaging import topology
+from wavecom_common.messaging.connection import connected
 from wavecom_common.storage import names
 from wavecom_common.storage.driver import DatetimeMS, ObjectId
 from wavecom_common.storage.held_work import HeldWork
@@ -102,6 +106,40 @@ async def test_a_backlog_is_not_multiplied(bench: Any) -> None:
     assert swept[1] == {REQUEST: 1, ATTEMPT: 1}
     assert await bench.taken_from(routing.sender_queue("sms", "medium")) == [orders[1]]
     assert (await bench.waiting())[SENDER] == 3
+
+
+async def a_stuck_order(bench: Any) -> None:
+    stuck = a_request()
+    await bench.project([stuck, types.dispatched(stuck, attempt=1, now_ms=NOW_MS)])
+
+
+async def test_one_look_that_shows_an_empty_queue_sends_nothing_into_a_full_one(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_stuck_order(bench)
+    waiting = iter([3, 0, 3, 0, 3])
+
+    async def depths(_: str, queues: Sequence[str]) -> dict[str, int]:
+        return dict.fromkeys(queues, 0) | {SENDER: next(waiting)}
+
+    monkeypatch.setattr(sweeper_module, "depths", depths)
+    sweeper = a_sweeper(bench, most_waiting=2)
+
+    assert [await sweeper.sweep() for _ in range(5)] == [{}] * 5
+
+
+async def test_a_backlog_that_a_migration_keeps_beside_the_queue_is_not_multiplied(bench: Any) -> None:
+    await a_stuck_order(bench)
+    second = topology.migrating_name(SENDER)
+    [planned] = [queue for queue in topology.plan([1000]).queues if queue.name == SENDER]
+    async with connected(bench.url, "test") as connection:
+        await topology.declare(connection, planned, name=second)
+        channel = await connection.channel()
+        for _ in range(3):
+            await channel.default_exchange.publish(Message(b""), second)
+    sweeper = a_sweeper(bench, most_waiting=2)
+
+    assert [await sweeper.sweep() for _ in range(3)] == [{}] * 3
 
 
 async def test_nothing_is_done_while_the_projector_is_behind(bench: Any) -> None:

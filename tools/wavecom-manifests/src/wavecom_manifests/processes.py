@@ -18,6 +18,7 @@ from wavecom_common.events.channels import CHANNELS, PRIORITIES
 from wavecom_common.hosting.sender import settings_of as sender_settings_of
 from wavecom_common.hosting.settings import LOOK_AGAIN_MS, Settings
 from wavecom_common.messaging import dead_letters
+from wavecom_common.messaging.topology import migrating_name
 from wavecom_common.storage import names
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -29,6 +30,7 @@ _LOOK_AGAIN: Final = routing.retry_name(LOOK_AGAIN_MS)
 _ALL_SENDER_QUEUES: Final = tuple(
     routing.sender_queue(channel, priority) for channel in CHANNELS for priority in PRIORITIES
 )
+_WORK_QUEUES: Final = (routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES)
 
 
 # One that this version does not know: what a later one accepts ends here as failed.
@@ -113,8 +115,8 @@ def _sender(channel: Channel) -> Process:
 PROCESSES: Final[Mapping[str, Process]] = {
     "ingest-api": Process(
         settings=IngestSettings,
-        # All of them, to know how much waits.
-        asks_for=[routing.DISPATCHER_QUEUE, routing.PROJECTOR_QUEUE, *_ALL_SENDER_QUEUES],
+        # All of them, to know how much waits, and where it does while a queue is made anew.
+        asks_for=[*_WORK_QUEUES, *map(migrating_name, _WORK_QUEUES)],
         publishes_to=[routing.EVENTS_EXCHANGE],
         # The end of what it refused after all, too.
         publishes_as=keys([types.REQUESTED, types.FAILED]) | direct_keys(routing.DISPATCHER_QUEUE),
@@ -139,7 +141,12 @@ PROCESSES: Final[Mapping[str, Process]] = {
         reads=[routing.PROJECTOR_QUEUE],
         # The sweeper looks whether a queue has a backlog, and sends into those that have none what stands still. And a
         # metric says how much lies in the dead-letter queues.
-        asks_for=[routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES, *map(routing.dead_queue, dead_letters.queues())],
+        asks_for=[
+            routing.DISPATCHER_QUEUE,
+            *_ALL_SENDER_QUEUES,
+            *map(migrating_name, _WORK_QUEUES),
+            *map(routing.dead_queue, dead_letters.queues()),
+        ],
         publishes_to=[routing.EVENTS_EXCHANGE, routing.DEAD_EXCHANGE],
         publishes_as=_ENDS | direct_keys(routing.DISPATCHER_QUEUE, *_ALL_SENDER_QUEUES),
         uses_every_delay=True,

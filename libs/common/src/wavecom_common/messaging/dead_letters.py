@@ -69,7 +69,15 @@ def watch(url: str, *, name: str) -> QueueDepths:
             metrics.DEAD_LETTERS.labels(queue).set(depths[routing.dead_queue(queue)])
 
     dead = [routing.dead_queue(queue) for queue in queues()]
-    return QueueDepths(url, name=f"{name} dead letters", queues=dead, on_look=count, interval_s=_WATCH_INTERVAL_S)
+    return QueueDepths(
+        url,
+        name=f"{name} dead letters",
+        queues=dead,
+        on_look=count,
+        interval_s=_WATCH_INTERVAL_S,
+        # Nobody reads these, so each look would ask for ten queues that are not there.
+        migrating=False,
+    )
 
 
 async def counts(url: str) -> dict[str, int]:

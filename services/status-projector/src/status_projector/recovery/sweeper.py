@@ -61,9 +61,9 @@ class Sweeper(Periodic):
     """Looks through the read model now and then; a component of the projector's process.
 
     Copies share the work: each stuck notification is one copy's for `after_s`, then, if it still stands still, once
-    more for twice that time, and so on. It acts only on what it has found stuck twice, an interval apart, and on
-    nothing while the projector is behind: what the model says may be old then. Nor on what may be in the hands of a
-    sender: see `backlogs`.
+    more for twice that time, and so on. It acts only on what it has found stuck twice, an interval apart, its queue
+    free both times: one look at a queue proves nothing, see `messaging.depths`. And on nothing while the projector is
+    behind: what the model says may be old then. Nor on what may be in the hands of a sender: see `backlogs`.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from wavecom_common.events import routing
-from wavecom_common.messaging.topology import Topology
+from wavecom_common.messaging.topology import Topology, migrating_name
 
 from wavecom_manifests.broker_plan import planned
 from wavecom_manifests.objects import Container, Finding, Manifests, Object
@@ -52,7 +52,8 @@ def covered(pattern: str, names: frozenset[str]) -> frozenset[str]:
 
 
 def _all_names(plan: Topology) -> frozenset[str]:
-    return frozenset(plan.exchanges) | frozenset(queue.name for queue in plan.queues)
+    queues = frozenset(queue.name for queue in plan.queues)
+    return frozenset(plan.exchanges) | queues | frozenset(map(migrating_name, queues))
 
 
 def _delays(plan: Topology) -> frozenset[str]:
