@@ -4,8 +4,8 @@ import tomllib
 from pathlib import Path
 
 from wavecom_mutants import workshop
+from wavecom_mutants.differences import changed
 from wavecom_mutants.plan import Group
-from wavecom_mutants.reading import _changed
 
 MODULE = Path("libs/common/src/wavecom_common/kernel/backoff.py")
 
@@ -34,4 +34,4 @@ def test_packages_stand_side_by_side_and_tests_where_they_are(tmp_path: Path) ->
 
 def test_a_change_is_read_from_its_difference() -> None:
     diff = "--- a\n+++ b\n@@ -1,3 +1,3 @@\n def f():\n-    return call(\n-        1)\n+    return call(2)\n"
-    assert _changed(diff) == ("return call( 1)", "return call(2)")
+    assert changed(diff) == ("return call( 1)", "return call(2)")

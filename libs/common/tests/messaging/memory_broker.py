@@ -62,6 +62,8 @@ class MemoryBroker:
     acked: list[tuple[int, bool]] = field(default_factory=list)
     given_back: list[int] = field(default_factory=list)
     prefetch: list[int] = field(default_factory=list)
+    # Whether the library leaves a confirm waiting whose link has ended, as it sometimes does.
+    forgetful: bool = False
     # Called while a consumer is being cancelled, before it is.
     on_cancel: Callable[[], None] = field(default=lambda: None)
 
@@ -263,7 +265,7 @@ class MemoryExchange:
         if self._channel.is_closed:
             raise aiormq.exceptions.ChannelInvalidStateError("closed")
         broker.published.append(Published(self._name, routing_key, message, mandatory))
-        await self._channel.unless_ended(broker.confirms)
+        await (broker.confirms.wait() if broker.forgetful else self._channel.unless_ended(broker.confirms))
         if (self._name, routing_key) in broker.unbound:
             returned = Basic.Return(312, "NO_ROUTE", self._name, routing_key)
             raise PublishError(DeliveredMessage(returned, ContentHeader(), b"", self._channel.underlay), returned)

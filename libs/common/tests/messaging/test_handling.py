@@ -79,7 +79,7 @@ class Bench:
     seen: list[Incoming] = field(default_factory=list)
     recorder: Recorder = field(default_factory=Recorder)
     give_up: GiveUp = dead_letter
-    handler_traces: bool = False
+    handler_traces: bool | None = None
     retry_delay_ms: int = DELAY_MS
     held: HeldMessages = field(default_factory=HeldMessages)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,7 +97,7 @@ class Bench:
             draining=self.draining,
             give_up=self.give_up,
             held=self.held,
-            handler_traces=self.handler_traces,
+            **({} if self.handler_traces is None else {"handler_traces": self.handler_traces}),
         )
 
     async def process(self, raw: Raw, link: Link | None = None) -> bool:
@@ -477,9 +477,9 @@ def test_a_quarantined_message_waits_for_the_others_to_be_gone_but_not_until_the
     assert asked[0] == (0.2, 0.8)
 
 
-@pytest.mark.parametrize("handler_traces", [False, True])
+@pytest.mark.parametrize("handler_traces", [None, False, True])
 async def test_the_trace_of_a_message_s_events_holds_its_handling_unless_the_handler_sees_to_it(
-    handler_traces: bool, monkeypatch: pytest.MonkeyPatch
+    handler_traces: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -7,12 +7,17 @@ from typing import Any, TypeAlias
 
 import pytest
 from aio_pika import DeliveryMode
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from wavecom_common.events import codec, routing, types
 from wavecom_common.kernel.clock import SYSTEM_CLOCK
 from wavecom_common.kernel.errors import Overloaded, Retryable, Unavailable, Unroutable
 from wavecom_common.messaging.publisher import EventPublisher
+from wavecom_common.telemetry import spans
 from wavecom_common.testing.builders import a_dispatch, a_request
 from wavecom_proto.v1.events_pb2 import Event
 
@@ -254,6 +259,64 @@ def test_what_waits_on_a_link_that_is_lost_is_published_again_over_the_next(run:
     run(main)
 
 
+def test_a_confirm_that_the_library_forgets_with_its_link_is_waited_for_no_more(run: Run) -> None:
+    async def main(broker: MemoryBroker) -> None:
+        event = a_dispatch()
+        async with publishing() as publisher:
+            broker.forgetful = True
+            broker.confirms.clear()
+            publish = begun(publisher, event)
+            await pause(1)
+            broker.cut()
+            broker.forgetful = False
+            await pause(6)
+            assert sent(broker) == [("wavecom.events", EMAIL_KEY, [event])] * 2
+            broker.confirms.set()
+            await publish
+
+    run(main)
+
+
+def test_a_busy_publisher_waits_for_company_for_milliseconds_only(run: Run) -> None:
+    async def main(broker: MemoryBroker) -> None:
+        async with publishing() as publisher:
+
+            async def client() -> None:
+                for _ in range(5):
+                    await publisher.publish([a_dispatch()])
+
+            since_s = asyncio.get_running_loop().time()
+            await asyncio.gather(*[client() for _ in range(30)])
+            assert asyncio.get_running_loop().time() - since_s < 0.1
+        assert len(broker.published) <= 20
+
+    run(main)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_the_trace_of_an_event_holds_its_publishing_and_how_that_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch, bound: bool
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
+
+    async def main(broker: MemoryBroker) -> None:
+        event = a_dispatch()
+        event.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        if not bound:
+            broker.unbound.add(("wavecom.events", EMAIL_KEY))
+        async with publishing() as publisher:
+            await asyncio.gather(publisher.publish([event]), return_exceptions=True)
+
+    run(main)
+    [span] = exporter.get_finished_spans()
+    assert span.kind is SpanKind.PRODUCER
+    assert (span.status.status_code is StatusCode.ERROR) is not bound
+    assert span.attributes is not None
+    assert span.attributes["messaging.rabbitmq.destination.routing_key"] == EMAIL_KEY
+
+
 def test_an_unbound_key_is_reported_until_a_message_under_it_arrives_or_it_is_looked_at_again(run: Run) -> None:
     async def main(broker: MemoryBroker) -> None:
         broker.unbound.add(("wavecom.events", EMAIL_KEY))
@@ -369,6 +432,23 @@ def test_a_first_message_refused_by_queues_that_show_messages_is_a_full_queue(ru
             assert (error, handed_over) == (Overloaded, True)
             assert publisher.ready() is None
         assert len(broker.connections) == 1
+
+    run(main)
+
+
+def test_a_broker_that_refuses_and_does_not_say_why_is_left_at_once(run: Run) -> None:
+    async def main(broker: MemoryBroker) -> None:
+        broker.depths = {PROJECTOR: 5, routing.sender_queue("email", "medium"): 5}
+        broker.full.add(PROJECTOR)
+        with capture_logs() as logged:
+            async with publishing() as publisher:
+                broker.answers.clear()
+                publish = begun(publisher, a_dispatch())
+                await pause(2)
+                assert [line["event"] for line in logged if line["event"] == "link_lost"] == ["link_lost"]
+                broker.answers.set()
+                broker.full.clear()
+                await publish
 
     run(main)
 

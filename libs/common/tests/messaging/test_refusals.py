@@ -1,5 +1,7 @@
 """When a nack is taken for a full queue."""
 
+from copy import deepcopy
+
 from wavecom_common.messaging.refusals import MAX_TRUST_S, Refusals
 
 
@@ -64,3 +66,37 @@ def test_a_doubt_of_long_ago_does_not_shorten_the_next_one() -> None:
     assert [refusals.full(["other"], now_s) for now_s in (3600, 3601, 3609, 3610, 3611, 3619)] == [False] * 4 + [
         True
     ] * 2
+
+
+def test_a_doubt_begins_anew_when_the_last_one_is_long_ago() -> None:
+    """Twice the longest trust; until then it goes on, and what is nacked after ten seconds is believed."""
+    for since_s, believed in ((2 * MAX_TRUST_S, True), (2 * MAX_TRUST_S + 1, False)):
+        refusals = Refusals()
+        assert not refusals.full(["key"], 100)
+        assert not refusals.full(["key"], 100 + since_s)
+        assert refusals.full(["key"], 101 + since_s) is believed
+
+
+def test_what_is_believed_is_believed_for_twice_as_long_each_time_and_a_minute_at_most() -> None:
+    refusals, now_s, trusts_s = Refusals(), 0.0, list[float]()
+    # In doubt, so that the trust is not that of the first time.
+    assert not refusals.full(["key"], now_s)
+    for _ in range(5):
+        refusals.believe(now_s)
+        # On a copy: a nack that is not believed changes what follows.
+        until_s = next(one for one in range(200) if not deepcopy(refusals).full(["key"], now_s + one))
+        trusts_s.append(until_s)
+        now_s += until_s
+    assert trusts_s == [10, 20, 40, 60, 60]
+
+
+def test_a_confirm_of_what_was_doubted_begins_anew_with_the_first_trust() -> None:
+    refusals = Refusals()
+    for _ in range(3):
+        refusals.believe(0)
+    assert not refusals.full(["key"], 100)
+    refusals.confirmed(["key"])
+    refusals.opened()
+    refusals.believe(200)
+    assert refusals.full(["key"], 209)
+    assert not refusals.full(["key"], 210)

@@ -35,3 +35,21 @@ def test_every_node_has_its_turn_before_the_limit_doubles() -> None:
         limit.left(nodes=3)
         limits_s.append(limit.limit_s)
     assert limits_s == [12, 12, 24, 24, 24, 48]
+
+
+def test_a_confirm_begins_the_turn_of_the_nodes_anew() -> None:
+    limit, limits_s = StallLimit(12), []
+    limit.left(nodes=3)
+    limit.confirmed(0.01)
+    for _ in range(3):
+        limit.left(nodes=3)
+        limits_s.append(limit.limit_s)
+    assert limits_s == [12, 12, 24]
+
+
+def test_of_two_nodes_both_have_their_turn() -> None:
+    limit, limits_s = StallLimit(12), []
+    for _ in range(4):
+        limit.left(nodes=2)
+        limits_s.append(limit.limit_s)
+    assert limits_s == [12, 24, 24, 48]

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from wavecom_stack.errors import StackError
 from wavecom_stack.folder import RunFolder
@@ -57,7 +58,8 @@ def _run(plan: Plan, *, whole: bool) -> Verdict:
 def _servers(plan: Plan) -> Iterator[Mapping[str, str]]:
     """The environment of the tests: with a broker and a database where some of them need those."""
     # Told that it is a machine's run, hypothesis tries the same examples every time.
-    environment = os.environ | {"CI": "true"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"CI": "true", "PATH": path}
     if not any(group.servers for group in plan.groups):
         yield environment
         return

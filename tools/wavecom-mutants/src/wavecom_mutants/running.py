@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -52,11 +52,10 @@ class Runner:
         """
         folder = self.folder / group.name
         workshop.make(folder, group, self.plan.skipped)
-        # This makes all mutants, and tries the first of each function.
+        # This makes all mutants, and tries some.
         self._mutmut(folder, ["*__mutmut_1"])
-        made = self._read(folder, group)
-        if not made:
-            raise PlanError(f"mutmut made no mutant of the group {group.name}: its output is above")
+        refused = set(self._read(folder, "refused"))
+        made = self._mutants(folder, group, refused)
         wanted = [
             one
             for module in group.modules
@@ -65,7 +64,7 @@ class Runner:
         rest = [one.name for one in wanted if one.killed is None]
         if rest and self.deadline.left_s:
             self._mutmut(folder, rest)
-            made = self._read(folder, group)
+            made = self._mutants(folder, group, refused)
         return made, len(wanted)
 
     def _wanted(self, mutants: Sequence[Mutant], per_module: int | None) -> Sequence[Mutant]:
@@ -88,16 +87,19 @@ class Runner:
         if process.returncode > 0:
             raise PlanError(f"mutmut failed: {folder / 'mutmut.log'} ends with\n{_end_of(folder / 'mutmut.log')}")
 
-    def _read(self, folder: Path, group: Group) -> list[Mutant]:
-        command = [sys.executable, "-m", "wavecom_mutants.reading"]
+    def _mutants(self, folder: Path, group: Group, refused: Collection[str]) -> list[Mutant]:
+        modules = {workshop.source_of(module): module for module in group.modules}
+        found = [Mutant(module=modules[one.pop("source")], **one) for one in self._read(folder)]
+        return [one for one in found if one.name not in refused]
+
+    def _read(self, folder: Path, *what: str) -> Any:
+        command = [sys.executable, "-m", "wavecom_mutants.reading", *what]
         done = subprocess.run(
             command, cwd=folder, env=dict(self.environment), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise PlanError(f"What mutmut left could not be read:\n{done.stderr}")
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        modules = {workshop.source_of(module): module for module in group.modules}
-        return [Mutant(module=modules[one.pop("source")], **one) for one in found]
+        return json.loads(done.stdout)
 
 
 def _end_of(log: Path, lines: int = 40) -> str:

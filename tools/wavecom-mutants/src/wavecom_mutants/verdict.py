@@ -16,7 +16,6 @@ class Mutant:
         name: as mutmut has it.
         was, becomes: the lines that differ, without what surrounds them.
         killed: None when it was not tried.
-        first: whether it is the first of its function.
     """
 
     name: str
@@ -25,7 +24,6 @@ class Mutant:
     was: str
     becomes: str
     killed: bool | None = None
-    first: bool = False
 
     @property
     def place(self) -> tuple[Path, str, str, str]:
@@ -42,7 +40,8 @@ def chosen(mutants: Sequence[Mutant], known: Iterable[Known], *, most: int, seed
     The same ones every time, as long as the module is the same.
     """
     places = {_place(one) for one in known}
-    must = [one for one in mutants if one.first or one.place in places]
+    firsts = {mutant.function: mutant for mutant in reversed(mutants)}
+    must = [one for one in mutants if one is firsts[one.function] or one.place in places]
     others = sorted((one for one in mutants if one not in must), key=lambda one: one.name)
     by_chance = random.Random(seed).sample(others, k=max(0, min(most - len(must), len(others))))
     return [*must, *by_chance]
