@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import pytest
 from wavecom_common.kernel.batcher import Batcher
@@ -204,3 +205,19 @@ async def test_a_drain_waits_for_what_is_under_way_also_when_its_callers_have_le
     assert not draining.done()
     sink.gate.set()
     await draining
+
+
+async def test_a_failed_flush_is_an_error_of_its_callers_and_of_no_one_else() -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    async def flush(_: list[int]) -> list[int]:
+        raise ValueError("no")
+
+    batcher = Batcher(flush, max_items=1, linger_s=0.0)
+    with pytest.raises(ValueError, match="no"):
+        await batcher.submit(1)
+    await batcher.drain()
+    # Nor of the task that ran it, which nobody looks at.
+    gc.collect()
+    assert reported == []

@@ -7,6 +7,7 @@ choice, the same every time.
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("only", nargs="?", help="a group, or the end of a module's path, as in kernel/batcher.py")
     parser.add_argument("--all", action="store_true", help="all mutants, however long that takes")
     asked = parser.parse_args(arguments)
+    # Ended, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         plan = plans.read()
         if asked.only:

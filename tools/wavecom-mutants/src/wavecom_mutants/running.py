@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -79,11 +80,13 @@ class Runner:
                 command, cwd=folder, env=dict(self.environment), stdout=log, stderr=log, start_new_session=True
             )
             try:
-                process.wait(min(self.deadline.left_s, threading.TIMEOUT_MAX))
-            except subprocess.TimeoutExpired:
-                # Its workers are forks of it, in its group: they end with it.
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(min(self.deadline.left_s, threading.TIMEOUT_MAX))
+            finally:
+                # When its time is over, or this is interrupted. Its workers are forks of it, in its group.
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+                    process.wait()
         if process.returncode > 0:
             raise PlanError(f"mutmut failed: {folder / 'mutmut.log'} ends with\n{_end_of(folder / 'mutmut.log')}")
 
