@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from aio_pika.abc import AbstractChannel, AbstractConnection, DeclarationResult
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq import spec
 from aiormq.exceptions import ChannelAccessRefused
 
 from wavecom_common.kernel.component import Component
@@ -82,7 +83,7 @@ class QueueProbe:
         ready += 0 if beside is None else beside.message_count or 0
         return Depth(ready, certain=bool(ready or consumers))
 
-    async def _look_beside(self, queue: str) -> DeclarationResult | None:
+    async def _look_beside(self, queue: str) -> spec.Queue.DeclareOk | None:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._alone_s.get(queue, -inf) < _MIGRATION_INTERVAL_S:
             return None
@@ -95,7 +96,7 @@ class QueueProbe:
             self._alone_s[queue] = now_s
         return found
 
-    async def _look(self, queue: str) -> DeclarationResult | None:
+    async def _look(self, queue: str) -> spec.Queue.DeclareOk | None:
         self._asked_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -105,7 +106,7 @@ class QueueProbe:
         finally:
             self._asked_s = None
 
-    async def _ask(self, queue: str) -> DeclarationResult | None:
+    async def _ask(self, queue: str) -> spec.Queue.DeclareOk | None:
         if self._channel is None:
             self._channel = await self._connection.channel(publisher_confirms=False)
         try:
